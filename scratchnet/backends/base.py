@@ -1,10 +1,12 @@
 """The contract every backend keeps.
 
-A backend is a bag of pure functions over 4-D tensors: it holds no state, never writes to an input, accepts any
-strides, and returns tensors of the inputs' dtype on the inputs' device. Four *plain* operations make a backend
-complete; the *fused* ones are composed out of them here and may be overridden by something faster.
+A backend is a bag of pure functions over 4-D tensors: it holds no state, never writes to an input,
+accepts any strides, and returns tensors of the inputs' dtype on the inputs' device. Four *plain*
+operations make a backend complete; the *fused* ones are composed out of them here and may be
+overridden by something faster.
 
-Shapes, everywhere: N batch, C in-channels, O out-channels, H W input size, Kh Kw kernel size, G groups.
+Shapes, everywhere: N batch, C in-channels, O out-channels, H W input size, Kh Kw kernel size, G
+groups.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Backend(ABC):
         return True
 
     def supports(self, op: str, *args: Any, **kwargs: Any) -> Verdict:
-        """True if ``getattr(self, op)(*args, **kwargs)`` would run, else the reason why not, in one line."""
+        """True if the method ``op`` would run with these arguments, else a line saying why not."""
         return True
 
     # -- plain operations ------------------------------------------------------------------------
@@ -74,7 +76,7 @@ class Backend(ABC):
             groups: G; divides C and O.
 
         Returns:
-            (N, O, H_out, W_out) with ``H_out = (H + 2·padding - dilation·(Kh-1) - 1) // stride + 1``.
+            (N, O, H_out, W_out), H_out = (H + 2·padding - dilation·(Kh-1) - 1) // stride + 1.
         """
 
     @abstractmethod
@@ -94,30 +96,34 @@ class Backend(ABC):
 
         Args:
             grad_y: (N, O, H_out, W_out), the gradient of the loss with respect to the output.
-            x, weight: as given to the forward. Where ``needs[1]`` is false only the *shape* of ``x`` is read
-                (it may be an expanded scalar), and where ``needs[0]`` is false only the shape of ``weight``.
+            x, weight: as given to the forward. Where ``needs[1]`` is false only the *shape* of
+                ``x`` is read (it may be an expanded scalar), and where ``needs[0]`` is false only
+                the shape of ``weight``.
             stride, padding, dilation, groups: as given to the forward.
             needs: which of the three gradients to compute.
 
         Returns:
-            ``(grad_x, grad_weight, grad_bias)`` with the shapes of x, weight and (O,); None where not needed.
+            ``(grad_x, grad_weight, grad_bias)`` with the shapes of x, weight and (O,); None where
+            not needed.
         """
 
     @abstractmethod
     def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
-        """Repeat every pixel of ``x`` (N, C, H, W) into a block of ``scale``: (N, C, H·s_h, W·s_w)."""
+        """Repeat each pixel of x (N, C, H, W) into a block of ``scale``: (N, C, H·s_h, W·s_w)."""
 
     @abstractmethod
     def upsample_nearest_backward(self, grad_y: Tensor, *, scale: Pair) -> Tensor:
-        """Sum every block of ``scale`` of ``grad_y`` (N, C, H·s_h, W·s_w) into one pixel: (N, C, H, W)."""
+        """Sum each block ``scale`` of grad_y (N, C, H·s_h, W·s_w) into a pixel of (N, C, H, W)."""
 
     # -- fused operations: composed from the plain ones, to be overridden by what is faster -------
 
     def upsample_conv2d_forward(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
     ) -> Tensor:
-        """Nearest upsampling by ``scale``, then :meth:`conv2d_forward` with the arguments ``conv``."""
-        return self.conv2d_forward(self.upsample_nearest_forward(x, scale=scale), weight, bias, **conv)
+        """Upsample by ``scale``, then :meth:`conv2d_forward` with the arguments ``conv``."""
+        return self.conv2d_forward(
+            self.upsample_nearest_forward(x, scale=scale), weight, bias, **conv
+        )
 
     def upsample_conv2d_backward(
         self,

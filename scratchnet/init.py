@@ -1,0 +1,35 @@
+"""Initial values of parameters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def uniform_fan_in(
+    shape: tuple[int, ...],
+    fan_in: int,
+    *,
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Draw from U(-√k, √k) with k = 1/fan_in, torch.nn's default for convolutions.
+
+    Source: the *Variables* section of torch.nn.Conv2d's documentation; the rule is LeCun et al.,
+    "Efficient BackProp" (1998), section 4.6, up to a constant.
+
+    Args:
+        shape: of the result.
+        fan_in: how many inputs are summed into one output; 0 gives zeros, for there is nothing to
+            sum.
+        generator: where the numbers come from; torch's global generator by default.
+        dtype: floating-point; torch's default dtype if None.
+        device: where the result lives.
+    """
+    bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
+    return torch.empty(shape, dtype=dtype, device=device).uniform_(
+        -bound, bound, generator=generator
+    )

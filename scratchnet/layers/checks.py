@@ -1,0 +1,137 @@
+"""The checks that layers make of their arguments and inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
+from scratchnet.module import Module
+
+
+def pair(layer: str, name: str, value: int | Sequence[int], *, least: int) -> tuple[int, int]:
+    """Return ``value`` as (vertical, horizontal): an int stands for both.
+
+    Raises:
+        ArgumentError: not an int or a pair of ints, or one is smaller than ``least``.
+    """
+    both = (value, value) if isinstance(value, int) else tuple(value) if _is_pair(value) else None
+    if both is None or any(
+        isinstance(v, bool) or not isinstance(v, int) or v < least for v in both
+    ):
+        raise ArgumentError(
+            f"{layer} expects {name} to be an int or a pair of them, at least {least}; got {value!r}"
+        )
+    return both[0], both[1]
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+
+
+def positive(layer: str, **values: int) -> None:
+    """Raise ArgumentError unless every value is an int of at least 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"{layer} expects {name} to be an int of at least 1, got {value!r}")
+
+
+def check_tensor(
+    layer: Module,
+    x: object,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return ``x``, detached from any autograd graph, after checking that the layer can work with
+    it.
+
+    Args:
+        layer: whose input it is; named in the error.
+        x: what was passed.
+        dtype: what it must be; any floating-point dtype if None.
+        device: where it must be; anywhere if None.
+
+    Raises:
+        TypeMismatch: not a tensor, or of the wrong dtype or device.
+    """
+    name = type(layer).__name__
+    if not isinstance(x, Tensor):
+        raise TypeMismatch(f"{name} expects a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeMismatch(
+            f"{name} expects a floating-point tensor, got {x.dtype}: convert it with x.float() "
+            "(pictures: x.float() / 255)"
+        )
+    if dtype is not None and x.dtype != dtype:
+        raise TypeMismatch(
+            f"{name} expects {dtype}, got {x.dtype}: convert the tensor with x.to({dtype}) "
+            f"or the model with model.to(dtype={x.dtype})"
+        )
+    if device is not None and x.device != device:
+        raise TypeMismatch(
+            f"{name} is on {device}, its input on {x.device}: move one with to(device=...)"
+        )
+    return x.detach() if x.requires_grad else x
+
+
+def check_images(layer: Module, x: Tensor, *, channels: int | None) -> None:
+    """Check that ``x`` is (N, C, H, W) with C = ``channels`` (any if None).
+
+    Raises:
+        ShapeError: it is not.
+    """
+    name = type(layer).__name__
+    want = "C" if channels is None else str(channels)
+    if x.dim() != 4:
+        raise ShapeError(
+            f"{name} expects (N, {want}, H, W) or (C, H, W), got {x.dim()}-D {tuple(x.shape)}"
+        )
+    if channels is not None and x.shape[1] != channels:
+        raise ShapeError(
+            f"{name} expects {channels} channels (N, {want}, H, W), got {tuple(x.shape)}"
+        )
+
+
+def check_grad(layer: Module, grad_y: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return ``grad_y``, detached, after checking that it fits the output of the last forward.
+
+    Raises:
+        ShapeError: another shape than the output had.
+        TypeMismatch: not a tensor, or another dtype.
+    """
+    grad_y = check_tensor(layer, grad_y, dtype=dtype)
+    if grad_y.shape != shape:
+        raise ShapeError(
+            f"{type(layer).__name__}.backward expects a gradient of the output's shape, "
+            f"{tuple(shape)}; got {tuple(grad_y.shape)}"
+        )
+    return grad_y
+
+
+def output_size(
+    layer: Module,
+    size: tuple[int, int],
+    *,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Return (H_out, W_out) of a convolution: (n + 2·padding − dilation·(K−1) − 1) // stride + 1.
+
+    Raises:
+        ShapeError: the padded input is smaller than the (dilated) kernel.
+    """
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+    padded = [n + 2 * p for n, p in zip(size, padding, strict=True)]
+    if any(n < span for n, span in zip(padded, spans, strict=True)):
+        raise ShapeError(
+            f"{type(layer).__name__}: the padded input is {padded[0]}x{padded[1]}, smaller than "
+            f"the kernel's {spans[0]}x{spans[1]}: use larger pictures, more padding or a "
+            "smaller kernel"
+        )
+    rows, columns = ((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))
+    return rows, columns

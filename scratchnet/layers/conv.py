@@ -1,0 +1,321 @@
+"""Convolution and transposed convolution: each is the other with forward and backward exchanged.
+
+In the formulas a convolution is the linear map A_W: y = A_W x. Source, for both layers: Dumoulin
+and Visin, "A guide to convolution arithmetic for deep learning" (2016), chapter 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from scratchnet import init
+from scratchnet.backends.base import Backend
+from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.layers.checks import output_size, pair, positive
+from scratchnet.layers.image_layer import ImageLayer
+
+IntOrPair = int | Sequence[int]
+
+
+class Convolution(ImageLayer):
+    """What the convolutions share: arguments, and the parameters with their initial values."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
+    weight: Tensor
+    grad_weight: Tensor
+    bias: Tensor | None
+    grad_bias: Tensor | None
+    in_channels: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair,
+        padding: IntOrPair,
+        dilation: IntOrPair,
+        groups: int,
+        bias: bool,
+        *,
+        transposed: bool = False,
+        backend: str | Backend | None,
+        generator: torch.Generator | None,
+        dtype: torch.dtype | None,
+        device: torch.device | str | None,
+    ) -> None:
+        name = type(self).__name__
+        positive(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
+        if in_channels % groups or out_channels % groups:
+            raise ArgumentError(
+                f"{name} expects groups to divide in_channels and out_channels, "
+                f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = pair(name, "kernel_size", kernel_size, least=1)
+        self.stride = pair(name, "stride", stride, least=1)
+        self.padding = pair(name, "padding", padding, least=0)
+        self.dilation = pair(name, "dilation", dilation, least=1)
+        self.backend = backend
+
+        rows, columns = (in_channels, out_channels) if transposed else (out_channels, in_channels)
+        shape = (rows, columns // groups, *self.kernel_size)
+        fan_in = shape[1] * shape[2] * shape[3]
+        weight = init.uniform_fan_in(shape, fan_in, generator=generator, dtype=dtype, device=device)
+        self.add_parameter("weight", weight)
+        offset = None
+        if bias:
+            offset = init.uniform_fan_in(
+                (out_channels,), fan_in, generator=generator, dtype=dtype, device=device
+            )
+        self.add_parameter("bias", offset)
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """The arguments that a backend's convolution takes besides its tensors."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that define the layer."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self.bias is not None,
+        }
+
+    def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
+        if grad_weight is not None:
+            self.grad_weight += grad_weight
+        if self.grad_bias is not None and grad_bias is not None:
+            self.grad_bias += grad_bias
+
+
+class Conv2d(Convolution):
+    """2-D cross-correlation with a bias, as torch.nn.Conv2d with zero padding.
+
+    y[n,o,i,j] = b[o] + Σ_{c,u,v} W[o,c,u,v] · x[n, c, i·stride − padding + u·dilation, j·…]
+
+    Input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, H_out, W_out),
+    batch axis as in the input,
+    H_out = (H + 2·padding − dilation·(kernel_size−1) − 1) // stride + 1.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: an int, or a pair (vertical, horizontal); so too stride, padding, dilation.
+        stride: step between the places where the kernel is applied.
+        padding: zeros added on every side.
+        dilation: step between the kernel's own elements.
+        groups: G: output group g sees input group g alone; divides C and O.
+        bias: whether to add b.
+        backend: name or object of the backend for this layer; None for the selected one.
+        generator: source of the initial values, U(−√k, √k) with k = groups / (C · K_h · K_w).
+        dtype: floating-point; torch's default dtype if None.
+        device: where the parameters live.
+
+    Raises:
+        ArgumentError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        backend: str | Backend | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            backend=backend,
+            generator=generator,
+            dtype=dtype,
+            device=device,
+        )
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """y = A_W x + b."""
+        output_size(
+            self,
+            (x.shape[2], x.shape[3]),
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
+        backend = self._resolve("conv2d_forward", x, self.weight, self.bias, **self.geometry)
+        self.save(backend, x)
+        return backend.conv2d_forward(x, self.weight, self.bias, **self.geometry)
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """∂L/∂x = A_Wᵀ ∂L/∂y;  ∂L/∂W[o,c,u,v] = Σ_{n,i,j} ∂L/∂y[n,o,i,j] · x[…] (the x that the
+        forward multiplies by W[o,c,u,v] there);  ∂L/∂b = Σ_{n,i,j} ∂L/∂y.
+
+        y is linear in each of x, W and b, so each gradient is the adjoint of that linear map.
+        """
+        backend, x = self.saved
+        needs = (True, True, self.bias is not None)
+        grad_x, grad_weight, grad_bias = backend.conv2d_backward(
+            grad_y, x, self.weight, **self.geometry, needs=needs
+        )
+        self._accumulate(grad_weight, grad_bias)
+        return grad_x  # type: ignore[no-any-return]
+
+
+class TransposeConv2d(Convolution):
+    """Transposed 2-D convolution with a bias, as torch.nn.ConvTranspose2d: y = A_Wᵀ x + b.
+
+    Input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, H_out, W_out),
+    H_out = (H − 1)·stride − 2·padding + dilation·(kernel_size−1) + output_padding + 1. The weight
+    is (in_channels, out_channels/groups, K_h, K_w): that of the convolution whose adjoint this is.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: an int, or a pair (vertical, horizontal); so too the next three and dilation.
+        stride: step, in the output, between the places where the kernel is added.
+        padding: rows and columns cut off on every side of the output.
+        output_padding: rows and columns added at the bottom and right; below stride or dilation.
+        groups: G: output group g sees input group g alone; divides C and O.
+        bias: whether to add b.
+        dilation: step between the kernel's own elements.
+        backend: name or object of the backend for this layer; None for the selected one.
+        generator: source of the initial values, U(−√k, √k) with k = groups / (O · K_h · K_w).
+        dtype: floating-point; torch's default dtype if None.
+        device: where the parameters live.
+
+    Raises:
+        ArgumentError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: IntOrPair = 1,
+        *,
+        backend: str | Backend | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            transposed=True,
+            backend=backend,
+            generator=generator,
+            dtype=dtype,
+            device=device,
+        )
+        self.output_padding = pair("TransposeConv2d", "output_padding", output_padding, least=0)
+        limits = [max(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
+        if any(extra >= limit for extra, limit in zip(self.output_padding, limits, strict=True)):
+            raise ArgumentError(
+                "TransposeConv2d expects output_padding smaller than stride or dilation, "
+                f"got output_padding={self.output_padding}, stride={self.stride}, "
+                f"dilation={self.dilation}"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that define the layer."""
+        return {**super().config(), "output_padding": self.output_padding}
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """y = A_Wᵀ x + b: the input gradient of the convolution with this weight."""
+        x = self._complete(x)
+        output = x.new_zeros(()).expand(x.shape[0], self.out_channels, *self._output_size(x))
+        arguments = {**self.geometry, "needs": (True, False, False)}
+        backend = self._resolve("conv2d_backward", x, output, self.weight, **arguments)
+        self.save(backend, x)
+        y, _, _ = backend.conv2d_backward(x, output, self.weight, **arguments)
+        assert y is not None
+        return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """∂L/∂x = A_W ∂L/∂y;  ∂L/∂W as the convolution's;  ∂L/∂b = Σ_{n,i,j} ∂L/∂y.
+
+        In the convolution, of which this is the adjoint, ∂L/∂y here is the input and x the
+        gradient of the output.
+        """
+        backend, x = self.saved
+        _, grad_weight, _ = backend.conv2d_backward(
+            x, grad_y, self.weight, **self.geometry, needs=(False, True, False)
+        )
+        self._accumulate(grad_weight, None if self.bias is None else grad_y.sum((0, 2, 3)))
+        grad_x: Tensor = backend.conv2d_forward(grad_y, self.weight, None, **self.geometry)
+        below, right = self._missing
+        return grad_x[:, :, : grad_x.shape[2] - below, : grad_x.shape[3] - right]
+
+    @property
+    def _missing(self) -> tuple[int, int]:
+        """Rows and columns that output_padding ≥ stride adds to the output of A_W."""
+        (down, across), (extra_h, extra_w) = self.stride, self.output_padding
+        return extra_h // down, extra_w // across
+
+    def _complete(self, x: Tensor) -> Tensor:
+        """Append the missing rows and columns, as zeros: A_W then maps the output to this size."""
+        below, right = self._missing
+        return torch.constant_pad_nd(x, (0, right, 0, below)) if below or right else x
+
+    def _output_size(self, completed: Tensor) -> tuple[int, int]:
+        rows, columns = (
+            (n - missing - 1) * s - 2 * p + d * (k - 1) + extra + 1
+            for n, missing, s, p, d, k, extra in zip(
+                completed.shape[2:],
+                self._missing,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.kernel_size,
+                self.output_padding,
+                strict=True,
+            )
+        )
+        if rows < 1 or columns < 1:
+            raise ShapeError(
+                f"TransposeConv2d: a {completed.shape[2]}x{completed.shape[3]} input would give a "
+                f"{rows}x{columns} output: use larger pictures or less padding"
+            )
+        return rows, columns

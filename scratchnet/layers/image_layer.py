@@ -1,0 +1,74 @@
+"""ImageLayer: what all layers share that map pictures to pictures by way of a backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchnet.backends import dispatch
+from scratchnet.backends.base import Backend
+from scratchnet.layers.checks import check_grad, check_images, check_tensor
+from scratchnet.module import Module
+
+
+class ImageLayer(Module):
+    """A layer on (N, C, H, W), or on one picture (C, H, W), whose arithmetic a backend does.
+
+    Subclasses write ``forward_images`` and ``backward_images`` for checked 4-D tensors.
+
+    Attributes:
+        in_channels: C, or None where any number will do.
+        backend: name or object of the backend for this layer; None for what is selected when
+            forward runs.
+    """
+
+    in_channels: int | None = None
+    backend: str | Backend | None = None
+    _output: tuple[torch.Size, torch.dtype]
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """Return the output for ``x`` (N, C, H, W)."""
+        raise NotImplementedError
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """Return the gradient with respect to the input, for ``grad_y`` of the output's shape."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Check the input and return the layer's output for it.
+
+        Raises:
+            ShapeError: wrong rank or channels, or pictures smaller than the kernel.
+            TypeMismatch: not a tensor of the parameters' dtype and device.
+            BackendError: the selected backend does not support this call.
+        """
+        (x,) = inputs
+        weight = getattr(self, "weight", None)
+        dtype, device = (None, None) if weight is None else (weight.dtype, weight.device)
+        x = check_tensor(self, x, dtype=dtype, device=device)
+        if x.dim() == 3:
+            return self.forward(x.unsqueeze(0)).squeeze(0)
+        check_images(self, x, channels=self.in_channels)
+        y = self.forward_images(x)
+        self._output = y.shape, y.dtype
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        """Check the gradient, add the parameters' gradients, return the input's.
+
+        Raises:
+            ShapeError: the gradient has another shape than the last output.
+            TypeMismatch: it is not a tensor of the output's dtype.
+            OrderError: there was no forward in training mode before.
+        """
+        (grad_y,) = grad_outputs
+        _ = self.saved  # the clearest error first
+        if isinstance(grad_y, Tensor) and grad_y.dim() == 3:
+            return self.backward(grad_y.unsqueeze(0)).squeeze(0)
+        return self.backward_images(check_grad(self, grad_y, *self._output))
+
+    def _resolve(self, op: str, *args: Any, **kwargs: Any) -> Backend:
+        """Return the layer's own backend if it has one, else the one selected for this call."""
+        return dispatch.resolve(op, *args, backend=self.backend, **kwargs)

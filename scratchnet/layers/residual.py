@@ -1,0 +1,47 @@
+"""Residual: a module whose output is added to its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from scratchnet.errors import ShapeError
+from scratchnet.layers.checks import check_tensor
+from scratchnet.module import Module
+
+
+class Residual(Module):
+    """y = x + f(x). Source: He et al., "Deep Residual Learning for Image Recognition" (2015),
+    equation 1.
+
+    Args:
+        body: f; its output has the shape of its input.
+    """
+
+    def __init__(self, body: Module) -> None:
+        self.body = body
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's argument."""
+        return {"body": self.body}
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return x + f(x).
+
+        Raises:
+            ShapeError: f changes the shape.
+        """
+        x = check_tensor(self, inputs[0])
+        y = self.body.forward(x)
+        if y.shape != x.shape:
+            raise ShapeError(
+                f"Residual expects a body that keeps the shape {tuple(x.shape)}, "
+                f"but it returned {tuple(y.shape)}"
+            )
+        return y + x
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        """∂L/∂x = ∂L/∂y + Jᵀ ∂L/∂y, with J the Jacobian of f."""
+        (grad_y,) = grad_outputs
+        return self.body.backward(grad_y) + grad_y

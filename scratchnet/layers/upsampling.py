@@ -1,0 +1,143 @@
+"""Nearest-neighbour upsampling, alone and followed by a convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchnet.backends.base import Backend
+from scratchnet.layers.checks import output_size, pair
+from scratchnet.layers.conv import Convolution, IntOrPair
+from scratchnet.layers.image_layer import ImageLayer
+
+
+class NearestUpsampling(ImageLayer):
+    """Repeat every pixel into a block, as torch.nn.UpsamplingNearest2d with a whole scale_factor.
+
+    y[n,c,i,j] = x[n, c, i // s_h, j // s_w]. Input (N, C, H, W) or (C, H, W), any floating-point
+    dtype; output (N, C, H·s_h, W·s_w).
+
+    Args:
+        scale_factor: an int, or a pair (vertical, horizontal), at least 1.
+        backend: name or object of the backend for this layer; None for the selected one.
+
+    Raises:
+        ArgumentError: scale_factor is not a whole number of at least 1.
+    """
+
+    def __init__(self, scale_factor: IntOrPair, *, backend: str | Backend | None = None) -> None:
+        self.scale_factor = pair("NearestUpsampling", "scale_factor", scale_factor, least=1)
+        self.backend = backend
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that define the layer."""
+        return {"scale_factor": self.scale_factor}
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """Every pixel becomes a block of scale_factor."""
+        backend = self._resolve("upsample_nearest_forward", x, scale=self.scale_factor)
+        self.save(backend)
+        return backend.upsample_nearest_forward(x, scale=self.scale_factor)
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """∂L/∂x[i,j] = Σ of ∂L/∂y over the block of (i,j): each copy passes its gradient back."""
+        (backend,) = self.saved
+        grad_x: Tensor = backend.upsample_nearest_backward(grad_y, scale=self.scale_factor)
+        return grad_x
+
+
+class Upsampling(Convolution):
+    """Nearest-neighbour upsampling, then a convolution: y = A_W U x + b.
+
+    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for a picture of
+    (H·scale_factor, W·scale_factor). Source: Odena et al., "Deconvolution and Checkerboard
+    Artifacts" (2016), which recommends it in the place of a transposed convolution.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: an int, or a pair (vertical, horizontal); so too the arguments below.
+        scale_factor: of the upsampling; whole, at least 1.
+        stride: of the convolution; so too padding and dilation.
+        padding: zeros added on every side of the upsampled picture.
+        dilation: step between the kernel's own elements.
+        bias: whether to add b.
+        backend: name or object of the backend for this layer; None for the selected one.
+        generator: source of the initial values, U(−√k, √k) with k = 1 / (C · K_h · K_w).
+        dtype: floating-point; torch's default dtype if None.
+        device: where the parameters live.
+
+    Raises:
+        ArgumentError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        scale_factor: IntOrPair = 2,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        *,
+        bias: bool = True,
+        backend: str | Backend | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            1,
+            bias,
+            backend=backend,
+            generator=generator,
+            dtype=dtype,
+            device=device,
+        )
+        self.scale_factor = pair("Upsampling", "scale_factor", scale_factor, least=1)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that define the layer."""
+        arguments = super().config()
+        del arguments["groups"]
+        return {**arguments, "scale_factor": self.scale_factor}
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """The arguments that a backend's upsample_conv2d takes besides its tensors."""
+        return {"scale": self.scale_factor, **super().geometry}
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """y = A_W U x + b, with U the nearest upsampling and A_W the convolution."""
+        output_size(
+            self,
+            (x.shape[2] * self.scale_factor[0], x.shape[3] * self.scale_factor[1]),
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
+        backend = self._resolve(
+            "upsample_conv2d_forward", x, self.weight, self.bias, **self.geometry
+        )
+        self.save(backend, x)
+        return backend.upsample_conv2d_forward(x, self.weight, self.bias, **self.geometry)
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """∂L/∂x = Uᵀ A_Wᵀ ∂L/∂y;  ∂L/∂W and ∂L/∂b as Conv2d's, with U x for its input."""
+        backend, x = self.saved
+        needs = (True, True, self.bias is not None)
+        grad_x, grad_weight, grad_bias = backend.upsample_conv2d_backward(
+            grad_y, x, self.weight, **self.geometry, needs=needs
+        )
+        self._accumulate(grad_weight, grad_bias)
+        return grad_x  # type: ignore[no-any-return]

@@ -1,0 +1,81 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from scratchnet.errors import ArgumentError
+from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.conv import Conv2d
+from scratchnet.layers.residual import Residual
+from scratchnet.layers.upsampling import Upsampling
+from scratchnet.module import Module
+from scratchnet.sequential import Sequential
+
+
+def noise2noise(*, generator: torch.Generator | None = None) -> Sequential:
+    """Return the paper's network: two convolutions down, two upsamplings back, 20,259 parameters.
+
+    Input (N, 3, H, W) in [0, 1] with H and W divisible by 4; output of the same size, in [0, 1].
+
+    Args:
+        generator: source of the initial weights.
+    """
+    return Sequential(
+        Conv2d(3, 32, 3, stride=2, padding=1, generator=generator),
+        ReLU(),
+        Conv2d(32, 32, 3, stride=2, padding=1, generator=generator),
+        ReLU(),
+        Upsampling(32, 32, 3, scale_factor=2, padding=1, generator=generator),
+        ReLU(),
+        Upsampling(32, 3, 3, scale_factor=2, padding=1, generator=generator),
+        Sigmoid(),
+    )
+
+
+def residual(
+    *, channels: int = 32, depth: int = 5, generator: torch.Generator | None = None
+) -> Residual:
+    """Return a network that adds a correction to its input, so that it starts out near the
+    identity.
+
+    ``depth`` 3x3 convolutions at full resolution; input and output (N, 3, H, W) of any H and W,
+    values around [0, 1].
+    Source: Zhang et al., "Beyond a Gaussian Denoiser" (DnCNN, 2016), without the batch
+    normalisation.
+
+    Args:
+        channels: width of the hidden layers.
+        depth: number of convolutions, at least 2.
+        generator: source of the initial weights.
+    """
+    if depth < 2:
+        raise ArgumentError(f"residual expects a depth of at least 2 convolutions, got {depth}")
+    widths = [3, *[channels] * (depth - 1), 3]
+    layers: list[Module] = []
+    for i in range(depth):
+        layers.append(Conv2d(widths[i], widths[i + 1], 3, padding=1, generator=generator))
+        layers.append(ReLU())
+    return Residual(Sequential(*layers[:-1]))
+
+
+_MODELS: dict[str, Callable[..., Module]] = {"noise2noise": noise2noise, "residual": residual}
+
+
+def names() -> list[str]:
+    """Return the networks' names."""
+    return sorted(_MODELS)
+
+
+def build(name: str, **arguments: Any) -> Module:
+    """Make the network called ``name``.
+
+    Raises:
+        ArgumentError: there is none of that name.
+    """
+    if name not in _MODELS:
+        raise ArgumentError(f"there is no network {name!r}: known are {', '.join(names())}")
+    return _MODELS[name](**arguments)
