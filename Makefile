@@ -1,0 +1,45 @@
+# `make train` and `make test` are all that is needed; each makes the environment first if it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The environment is remade when this differs from what it was made from.
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml setup.py requirements.txt $(wildcard csrc/* csrc/*/*)
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint types format clean
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+train: $(STAMP)  ## Train a denoiser on the built-in photographs (ARGS="--epochs 3 ..." for more)
+	$(BIN)/scratchnet train $(ARGS)
+
+test: $(STAMP)  ## Run all tests (ARGS="-k conv -x ..." for more)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## Check types
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Put the sources in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove the environment and everything built
+	rm -rf $(VENV) build dist *.egg-info scratchnet/_C*.so scratchnet/_build_info.json
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'scratchnet needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo 'no virtual environment could be made: install python3-venv (Debian, Ubuntu: apt install python3-venv)' >&2; \
+	    exit 1; }
+
+$(STAMP): $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
