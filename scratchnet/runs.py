@@ -1,0 +1,272 @@
+"""A run: a training with a directory of its own, from which it can be seen, used, resumed and reproduced."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+
+import scratchnet
+from scratchnet import checkpoint, models, schedule
+from scratchnet.backends import dispatch
+from scratchnet.checkpoint import STATE, WEIGHTS
+from scratchnet.config import TrainConfig, load_config
+from scratchnet.data import NoisyPairs, builtin, from_directory, from_images, from_noisy_folders, to_float
+from scratchnet.errors import ScratchnetError
+from scratchnet.evaluation import NOISY, Scores, as_method, sample_sheet, score_noisy
+from scratchnet.files import write_json, write_text
+from scratchnet.module import Module
+from scratchnet.optim import SGD, Adam, Optimizer
+from scratchnet.report import psnr_curve
+from scratchnet.training import Callback, DivergedError, Epoch, Trainer
+
+CONFIG, METRICS, CURVE, SAMPLES = "config.json", "metrics.csv", "psnr.png", "samples.png"
+_FILES = (STATE, WEIGHTS, METRICS, CURVE, SAMPLES, CONFIG)
+
+
+def load_data(config: TrainConfig) -> NoisyPairs:
+    """The noisy pairs that a configuration names.
+
+    Raises:
+        ScratchnetError: if they cannot be read or cut.
+    """
+    if config.data is not None:
+        pairs = from_directory(config.data)
+        return replace(
+            pairs,
+            noisy_a=pairs.noisy_a[: config.n_train],
+            noisy_b=pairs.noisy_b[: config.n_train],
+            val_noisy=pairs.val_noisy[: config.n_val],
+            val_target=pairs.val_target[: config.n_val],
+        )
+    assert config.n_train is not None
+    assert config.n_val is not None
+    n_train, n_val, size, seed = config.n_train, config.n_val, config.size, config.seed
+    if config.images is not None:
+        return from_images(config.images, config.noise, n_train, n_val, size, seed)
+    if config.noisy_a is not None and config.noisy_b is not None:
+        return from_noisy_folders(config.noisy_a, config.noisy_b, n_train, n_val, size, seed)
+    return builtin(config.noise, n_train, n_val, size, seed)
+
+
+def make_trainer(
+    config: TrainConfig, data: NoisyPairs, callbacks: Iterable[Callback] = ()
+) -> Trainer:
+    """Network, optimizer and schedule of a configuration, ready to :meth:`~Trainer.fit`.
+
+    Raises:
+        ScratchnetError: if a name is unknown or an argument out of range.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    dtype = getattr(torch, config.dtype)
+    try:
+        model = models.build(config.model, generator=generator, **config.model_args).to(dtype=dtype)
+    except TypeError as error:
+        raise ScratchnetError(f"network {config.model!r}: {error}") from error
+    return Trainer(
+        model,
+        _make_optimizer(config, model),
+        data,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        schedule=schedule.get(config.schedule),
+        generator=generator,
+        dtype=dtype,
+        callbacks=callbacks,
+    )
+
+
+def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
+    if config.optimizer == "adam":
+        return Adam(
+            model.param(), config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+        )
+    return SGD(
+        model.param(),
+        config.lr,
+        momentum=config.momentum,
+        dampening=config.dampening,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        out: its directory.
+        history: a row for each epoch.
+        noisy: the scores of the noisy validation pictures themselves.
+    """
+
+    out: Path
+    history: Sequence[Epoch]
+    noisy: Scores
+
+
+def train(
+    config: TrainConfig,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    callbacks: Iterable[Callback] = (),
+) -> Run:
+    """Train a network and leave in ``out`` weights, metrics, configuration and pictures.
+
+    Args:
+        config: what to do.
+        out: the run's directory; None for a new ``runs/<preset>-<n>``.
+        resume: go on with the run in ``out`` from its last complete epoch (if there is none, from the start).
+        force: replace the run in ``out``.
+        callbacks: what watches; the run's own writing comes before them at each epoch.
+
+    Raises:
+        ScratchnetError: if something in ``config`` cannot be, or ``out`` is in use and neither ``resume`` nor
+            ``force`` is given.
+        DivergedError: if the loss is no longer finite. The last complete epoch is kept.
+        KeyboardInterrupt: passed on, after the last complete epoch's files are in order.
+    """
+    if out is not None and not resume:
+        check_out(out, force=force)
+    trainer = make_trainer(config, load_data(config))
+    if resume and out is not None and (out / STATE).exists():
+        trainer.resume(checkpoint.load_state(out / STATE))
+    backends, noisy = _backends_used(trainer), score_noisy(trainer.data)
+    out = _claim(out, config.preset, force=force and not resume)
+    trainer.callbacks = [_Keeper(out, config), *callbacks]
+    _write_config(out / CONFIG, config, trainer.data, backends)
+    try:
+        trainer.fit()
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {_what_is_left(out, trainer)}") from error
+    finally:
+        if trainer.epoch:
+            _draw(out, trainer, noisy)
+        elif not resume:
+            _discard(out)
+    return Run(out, trainer.history, noisy)
+
+
+def resumable(out: Path) -> TrainConfig:
+    """The configuration of the run in ``out``.
+
+    Raises:
+        ScratchnetError: if there is no run.
+    """
+    if not (out / CONFIG).is_file():
+        raise ScratchnetError(f"there is no run to resume in {out}: it holds no {CONFIG}")
+    return load_config(out / CONFIG)
+
+
+def check_out(out: Path, *, force: bool) -> None:
+    """Refuse a directory that is in use.
+
+    Raises:
+        ScratchnetError: if ``out`` is a file, or a directory with something in it and not ``force``.
+    """
+    if out.exists() and not out.is_dir():
+        raise ScratchnetError(f"{out} is a file; name a directory for the run")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise ScratchnetError(
+            f"{out} is not empty: name another directory, go on with the run in it with --resume, "
+            "or replace it with --force"
+        )
+
+
+class _Keeper(Callback):
+    """Writes what an epoch leaves behind, each file atomically, the resumable state first."""
+
+    def __init__(self, out: Path, config: TrainConfig) -> None:
+        self.out, self.config = out, config
+
+    def on_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
+        checkpoint.save_state(trainer.state(), self.out / STATE)
+        checkpoint.save(
+            trainer.model,
+            self.out / WEIGHTS,
+            name=self.config.model,
+            args=self.config.model_args,
+            config=self.config.as_dict(),
+        )
+        table = io.StringIO()
+        writer = csv.DictWriter(table, [f.name for f in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in trainer.history)
+        write_text(self.out / METRICS, table.getvalue())
+
+
+def _claim(out: Path | None, preset: str, *, force: bool) -> Path:
+    """Make the run's directory; numbered ones are claimed by making them, so that two runs never share one."""
+    try:
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            if force:
+                _discard(out)
+                out.mkdir(exist_ok=True)
+            return out
+        number = 1
+        while True:
+            try:
+                (path := Path("runs") / f"{preset}-{number}").mkdir(parents=True)
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise ScratchnetError(f"cannot make the directory {error.filename}: {error.strerror}") from error
+
+
+def _discard(out: Path) -> None:
+    """Remove a run's files from ``out``, and ``out`` itself if nothing else is in it."""
+    for name in _FILES:
+        (out / name).unlink(missing_ok=True)
+    if not any(out.iterdir()):
+        out.rmdir()
+
+
+def _backends_used(trainer: Trainer) -> list[str]:
+    """The backends that run this network: found by sending one picture through it, before anything is written."""
+    with dispatch.trace() as calls:
+        trainer.model.forward(to_float(trainer.data.val_noisy[:1]).to(trainer.dtype))
+    return sorted({backend for _, backend in calls})
+
+
+def _write_config(path: Path, config: TrainConfig, data: NoisyPairs, backends: list[str]) -> None:
+    settings = replace(config, threads=torch.get_num_threads()).as_dict()
+    made_by = {
+        "scratchnet": scratchnet.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "backends": backends,
+        "data": data.source,
+    }
+    write_json(path, settings | {"made_by": made_by})
+
+
+def _draw(out: Path, trainer: Trainer, noisy: Scores) -> None:
+    history, data = trainer.history, trainer.data
+    psnr_curve(
+        out / CURVE,
+        [row.epoch for row in history],
+        [row.val_psnr for row in history],
+        noisy_psnr=noisy.psnr,
+        title="Validation PSNR",
+        target_is_clean=data.val_is_clean,
+    )
+    model = trainer.model.eval()
+    methods = {NOISY: lambda x: x, "denoised": as_method(model, trainer.dtype)}
+    sample_sheet(out / SAMPLES, data, methods)
+
+
+def _what_is_left(out: Path, trainer: Trainer) -> str:
+    if trainer.epoch:
+        return f"the weights after epoch {trainer.epoch} are kept in {out}"
+    return "no epoch was complete, so nothing is kept"
