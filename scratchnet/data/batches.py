@@ -1,0 +1,54 @@
+"""Seeded batches, and the way between 8-bit pictures and the 0..1 floats that a network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from scratchnet.errors import ArgumentError, TypeMismatch
+
+
+def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One epoch of shuffled index batches; the last one may be shorter.
+
+    Args:
+        n: Number of examples, 0 or more.
+        batch_size: Examples a batch, 1 or more.
+        generator: Source of the shuffle; it moves on, so that the next epoch has another order.
+
+    Returns:
+        An iterator of int64 tensors of shape (batch_size,), together every index 0..n-1 once.
+
+    Raises:
+        ArgumentError: `n` is negative or `batch_size` is below 1.
+    """
+    if n < 0 or batch_size < 1:
+        raise ArgumentError(
+            f"expected n >= 0 and batch_size >= 1, got n={n}, batch_size={batch_size}"
+        )
+    order = torch.randperm(n, generator=generator)
+    return (order[i : i + batch_size] for i in range(0, n, batch_size))
+
+
+def to_float(pictures: Tensor) -> Tensor:
+    """8-bit pictures as float32 in 0..1, of the same shape.
+
+    Raises:
+        TypeMismatch: `pictures` is not uint8.
+    """
+    if pictures.dtype != torch.uint8:
+        raise TypeMismatch(f"expected uint8 pictures (values 0-255), got {pictures.dtype}")
+    return pictures.to(torch.float32).div_(255)
+
+
+def to_uint8(pictures: Tensor) -> Tensor:
+    """Floating-point pictures in 0..1 as uint8 of the same shape, rounded and clipped.
+
+    Raises:
+        TypeMismatch: `pictures` is not floating point.
+    """
+    if not pictures.is_floating_point():
+        raise TypeMismatch(f"expected floating-point pictures (values 0..1), got {pictures.dtype}")
+    return pictures.mul(255).round_().clamp_(0, 255).to(torch.uint8)
