@@ -1,0 +1,64 @@
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.h"
+
+namespace scratchnet {
+
+namespace generic {
+extern const Isa isa;
+}
+#ifdef SCRATCHNET_X86
+namespace avx2 {
+extern const Isa isa;
+}
+namespace avx512 {
+extern const Isa isa;
+}
+#endif
+
+namespace {
+
+struct Candidate {
+  const Isa* isa;
+  bool usable;
+};
+
+const Isa& choose() {
+#ifdef SCRATCHNET_X86
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl");
+  const Candidate candidates[] = {
+      {&avx512::isa, avx512}, {&avx2::isa, avx2}, {&generic::isa, true}};
+#else
+  const Candidate candidates[] = {{&generic::isa, true}};
+#endif
+  const char* wanted = std::getenv("SCRATCHNET_ISA");
+  std::string names;
+  for (const Candidate& candidate : candidates) {
+    if (wanted && *wanted && std::strcmp(wanted, candidate.isa->name) != 0) {
+      names += std::string(names.empty() ? "" : ", ") + candidate.isa->name;
+      continue;
+    }
+    if (candidate.usable) return *candidate.isa;
+    if (wanted && *wanted) {
+      throw std::runtime_error("SCRATCHNET_ISA=" + std::string(wanted) +
+                               ": this processor lacks these instructions; unset the variable");
+    }
+  }
+  throw std::runtime_error("SCRATCHNET_ISA=" + std::string(wanted) +
+                           " is not an instruction set; choose one of " + names);
+}
+
+}  // namespace
+
+const Isa& current_isa() {
+  static const Isa& isa = choose();
+  return isa;
+}
+
+}  // namespace scratchnet

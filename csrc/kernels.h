@@ -1,0 +1,92 @@
+// What a set of kernels offers. The same source (csrc/kernels/) is compiled once per instruction
+// set; this table of function pointers is all that the rest of the code sees of it.
+//
+// All images are channels-last: the channels of a pixel lie side by side. Steps and offsets count
+// elements.
+#pragma once
+
+#include <cstdint>
+
+namespace scratchnet {
+
+// A contiguous stretch of the reduction axis: input elements in .. in + len - 1 relative to a
+// pixel's first one meet rows w .. w + len - 1 of the packed weights.
+struct Run {
+  int64_t in, w, len;
+};
+
+// Weights as the correlation wants them: row k (tap and in-channel) holds the out-channels side by
+// side, filled up with zeros to whole vectors, in blocks of at most kMaxVectors vectors: block, k,
+// lane.
+template <class T>
+struct Pack {
+  const T* weight;  // the first in-channel and out-channel of the tap that comes first
+  T* packed;
+  int64_t taps_h, taps_w, in_channels, out_channels;
+  int64_t step_h, step_w, step_in, step_out;  // may be negative: packing can flip the taps
+};
+
+// out[r, c, o] = bias[o] + sum over runs and their elements of in[r, c, run] * packed[run, o], over
+// a rectangle of pixels that all see the same taps (in several pictures), for one block of
+// out-channels.
+template <class T>
+struct Correlate {
+  const T* in;
+  const T* packed;
+  const T* bias;  // or null
+  T* out;
+  int64_t pictures, rows, cols;
+  int64_t in_picture, in_row, in_col, out_picture, out_row, out_col;
+  const Run* runs;
+  int64_t num_runs;
+  int64_t vectors, channels;  // the block's vectors, and how many of their lanes are real channels
+};
+
+// sums[a, b] (+)= sum over a rectangle of pixels of a_image[pixel, a] * b_image[pixel, b]; `sums`
+// has rows of whole vectors. This is the weight gradient of one tap.
+template <class T>
+struct Outer {
+  const T* a;
+  const T* b;
+  T* sums;
+  int64_t rows, cols;
+  int64_t a_row, a_col, b_row, b_col;
+  int64_t a_channels, b_channels;
+  bool accumulate;
+};
+
+constexpr int64_t kMaxVectors = 4;  // of a block of out-channels
+
+template <class T>
+struct Kernels {
+  int64_t lanes;  // elements of a vector
+  void (*pack)(const Pack<T>&);
+  void (*correlate)(const Correlate<T>&);
+  void (*outer)(const Outer<T>&);
+  // sums[c] (+)= sum over pixels of image[pixel, c].
+  void (*sum_pixels)(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,
+                     bool accumulate);
+};
+
+struct Isa {
+  const char* name;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+template <class T>
+const Kernels<T>& kernels_of(const Isa& isa);
+template <>
+inline const Kernels<float>& kernels_of<float>(const Isa& isa) {
+  return isa.f32;
+}
+template <>
+inline const Kernels<double>& kernels_of<double>(const Isa& isa) {
+  return isa.f64;
+}
+
+// The best instruction set this processor has, or the one that SCRATCHNET_ISA names. Throws
+// std::runtime_error if that one is unknown or not there.
+const Isa& current_isa();
+
+}  // namespace scratchnet

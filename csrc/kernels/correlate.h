@@ -1,0 +1,148 @@
+// The correlation: a register-blocked matrix product whose left rows are gathered straight from the
+// image.
+
+// A tile is P pixels x V vectors of out-channels held in registers. The accumulators (P*V), one row
+// of weights (V) and the broadcast pixel value must fit the register file: 16 registers up to AVX2,
+// 32 with AVX-512. P never exceeds 8, or the pixels' pointers would no longer fit the 16 general
+// registers.
+template <int V>
+struct TilePixels {
+  static constexpr int value = kVectorBytes == 64 ? (V == 4 ? 6 : 8) : (V == 1 ? 8 : 12 / V);
+};
+
+// Elements of the reduction axis worked through before the next tile: that much of the weights
+// stays in the L1 cache.
+constexpr int64_t kChunk = 128;
+// Tiles that share a chunk of weights before the next chunk is fetched; their sums wait in `out`,
+// in cache.
+constexpr int64_t kBandTiles = 16;
+
+template <class T, int P, int V>
+static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_t* out_offset,
+                 const Run* runs, int64_t num_runs, bool first) {
+  constexpr int L = kLanes<T>;
+  const int64_t tail = job.channels - (V - 1) * L;  // real channels of the last vector
+  Vec<T> sum[P][V];
+  if (first) {
+    for (int v = 0; v < V; ++v) {
+      Vec<T> start = {};
+      if (job.bias)
+        start =
+            v + 1 < V || tail == L ? load(job.bias + v * L) : load_first(job.bias + v * L, tail);
+      for (int p = 0; p < P; ++p) sum[p][v] = start;
+    }
+  } else {
+    for (int p = 0; p < P; ++p) {
+      for (int v = 0; v + 1 < V; ++v) sum[p][v] = load(job.out + out_offset[p] + v * L);
+      const T* last = job.out + out_offset[p] + (V - 1) * L;
+      sum[p][V - 1] = tail == L ? load(last) : load_first(last, tail);
+    }
+  }
+  const T* in[P];
+  for (int p = 0; p < P; ++p) in[p] = job.in + in_offset[p];
+  for (int64_t r = 0; r < num_runs; ++r) {
+    const T* w = job.packed + runs[r].w * (V * L);
+    const int64_t begin = runs[r].in, end = begin + runs[r].len;
+    for (int64_t k = begin; k < end; ++k, w += V * L) {
+      Vec<T> row[V];
+      for (int v = 0; v < V; ++v) row[v] = load(w + v * L);
+      for (int p = 0; p < P; ++p) {
+        const T value = in[p][k];
+        for (int v = 0; v < V; ++v) sum[p][v] += value * row[v];
+      }
+    }
+  }
+  for (int p = 0; p < P; ++p) {
+    for (int v = 0; v + 1 < V; ++v) store(job.out + out_offset[p] + v * L, sum[p][v]);
+    T* last = job.out + out_offset[p] + (V - 1) * L;
+    if (tail == L) {
+      store(last, sum[p][V - 1]);
+    } else {
+      store_first(last, sum[p][V - 1], tail);
+    }
+  }
+}
+
+// The tile for the `pixels` (1 .. P) that are left.
+template <class T, int P, int V>
+static void tile_of(int64_t pixels, const Correlate<T>& job, const int64_t* in_offset,
+                    const int64_t* out_offset, const Run* runs, int64_t num_runs, bool first) {
+  if constexpr (P > 1) {
+    if (pixels < P)
+      return tile_of<T, P - 1, V>(pixels, job, in_offset, out_offset, runs, num_runs, first);
+  }
+  tile<T, P, V>(job, in_offset, out_offset, runs, num_runs, first);
+}
+
+template <class T, int V>
+static void correlate_block(const Correlate<T>& job) {
+  constexpr int64_t P = TilePixels<V>::value;
+  const int64_t pixels = job.pictures * job.rows * job.cols;
+  int64_t picture = 0, row = 0, col = 0;
+  for (int64_t done = 0; done < pixels;) {
+    // A band of tiles of nearly equal size ...
+    const int64_t band = smaller(pixels - done, kBandTiles * P);
+    const int64_t tiles = (band + P - 1) / P;
+    int64_t in_offset[kBandTiles * P], out_offset[kBandTiles * P];
+    for (int64_t i = 0; i < band; ++i) {
+      in_offset[i] = picture * job.in_picture + row * job.in_row + col * job.in_col;
+      out_offset[i] = picture * job.out_picture + row * job.out_row + col * job.out_col;
+      if (++col < job.cols) continue;
+      col = 0;
+      if (++row < job.rows) continue;
+      row = 0;
+      ++picture;
+    }
+    // ... goes through the reduction axis chunk by chunk. Runs are at most kChunk long (see
+    // split_runs).
+    int64_t from = 0;
+    do {
+      int64_t to = from, length = 0;
+      while (to < job.num_runs && (to == from || length + job.runs[to].len <= kChunk))
+        length += job.runs[to++].len;
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int64_t begin = band * t / tiles, end = band * (t + 1) / tiles;
+        tile_of<T, P, V>(end - begin, job, in_offset + begin, out_offset + begin, job.runs + from,
+                         to - from, from == 0);
+      }
+      from = to;
+    } while (from < job.num_runs);
+    done += band;
+  }
+}
+
+template <class T>
+static void correlate(const Correlate<T>& job) {
+  switch (job.vectors) {
+    case 1:
+      return correlate_block<T, 1>(job);
+    case 2:
+      return correlate_block<T, 2>(job);
+    case 3:
+      return correlate_block<T, 3>(job);
+    case 4:
+      return correlate_block<T, 4>(job);
+  }
+}
+
+template <class T>
+static void pack(const Pack<T>& job) {
+  constexpr int64_t L = kLanes<T>;
+  const int64_t vectors = (job.out_channels + L - 1) / L,
+                blocks = (vectors + kMaxVectors - 1) / kMaxVectors;
+  T* to = job.packed;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = vectors * block / blocks * L, end = vectors * (block + 1) / blocks * L;
+    const int64_t real = smaller(end, job.out_channels);
+    for (int64_t h = 0; h < job.taps_h; ++h) {
+      for (int64_t w = 0; w < job.taps_w; ++w) {
+        for (int64_t c = 0; c < job.in_channels; ++c, to += end - begin) {
+          const T* from =
+              job.weight + h * job.step_h + w * job.step_w + c * job.step_in + begin * job.step_out;
+          for (int64_t o = begin; o < real; ++o, from += job.step_out) to[o - begin] = *from;
+          for (int64_t o = real; o < end; ++o) to[o - begin] = 0;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,27 @@
+// The body of every per-instruction-set file: the kernels in a namespace of their own, and their
+// table. Everything in here is static or a template in that namespace, and nothing from the
+// standard library is instantiated: an inline function shared between these files could end up as
+// the copy with the widest instructions in it.
+
+#include <cstdint>
+
+#include "../kernels.h"
+
+namespace scratchnet {
+namespace SCRATCHNET_ISA {
+
+#include "vec.h"
+//
+#include "correlate.h"
+#include "outer.h"
+
+template <class T>
+static constexpr Kernels<T> table() {
+  return {kLanes<T>, pack<T>, correlate<T>, outer<T>, sum_pixels<T>};
+}
+
+extern const Isa isa;
+const Isa isa = {SCRATCHNET_ISA_NAME, table<float>(), table<double>()};
+
+}  // namespace SCRATCHNET_ISA
+}  // namespace scratchnet

@@ -1,0 +1,97 @@
+// The weight gradient of one tap: a sum of outer products over pixels.
+
+// A values x V vectors of sums stay in registers over the whole rectangle of pixels.
+template <int V>
+struct OuterValues {
+  static constexpr int value = kVectorBytes == 64 ? (V == 1   ? 16
+                                                     : V == 2 ? 12
+                                                     : V == 3 ? 8
+                                                              : 6)
+                                                  : 12 / V;
+};
+
+template <class T, int A, int V>
+static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T* sums,
+                       int64_t sums_step) {
+  constexpr int L = kLanes<T>;
+  const int64_t left = job.b_channels - b_begin - (V - 1) * L;
+  const int64_t tail = left < L ? left : L;
+  Vec<T> sum[A][V];
+  for (int a = 0; a < A; ++a) {
+    for (int v = 0; v < V; ++v)
+      sum[a][v] = job.accumulate ? load(sums + a * sums_step + v * L) : Vec<T>{};
+  }
+  for (int64_t r = 0; r < job.rows; ++r) {
+    const T* pa = job.a + r * job.a_row + a_begin;
+    const T* pb = job.b + r * job.b_row + b_begin;
+    for (int64_t c = 0; c < job.cols; ++c, pa += job.a_col, pb += job.b_col) {
+      Vec<T> b[V];
+      for (int v = 0; v + 1 < V; ++v) b[v] = load(pb + v * L);
+      b[V - 1] = tail == L ? load(pb + (V - 1) * L) : load_first(pb + (V - 1) * L, tail);
+      for (int a = 0; a < A; ++a) {
+        for (int v = 0; v < V; ++v) sum[a][v] += pa[a] * b[v];
+      }
+    }
+  }
+  for (int a = 0; a < A; ++a) {
+    for (int v = 0; v < V; ++v) store(sums + a * sums_step + v * L, sum[a][v]);
+  }
+}
+
+template <class T, int A, int V>
+static void outer_tile_of(int64_t values, const Outer<T>& job, int64_t a_begin, int64_t b_begin,
+                          T* sums, int64_t sums_step) {
+  if constexpr (A > 1) {
+    if (values < A)
+      return outer_tile_of<T, A - 1, V>(values, job, a_begin, b_begin, sums, sums_step);
+  }
+  outer_tile<T, A, V>(job, a_begin, b_begin, sums, sums_step);
+}
+
+template <class T, int V>
+static void outer_block(const Outer<T>& job, int64_t b_begin, int64_t sums_step) {
+  constexpr int64_t A = OuterValues<V>::value;
+  const int64_t tiles = (job.a_channels + A - 1) / A;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t begin = job.a_channels * t / tiles, end = job.a_channels * (t + 1) / tiles;
+    outer_tile_of<T, A, V>(end - begin, job, begin, b_begin, job.sums + begin * sums_step + b_begin,
+                           sums_step);
+  }
+}
+
+template <class T>
+static void outer(const Outer<T>& job) {
+  constexpr int64_t L = kLanes<T>;
+  const int64_t vectors = (job.b_channels + L - 1) / L,
+                blocks = (vectors + kMaxVectors - 1) / kMaxVectors;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = vectors * block / blocks, end = vectors * (block + 1) / blocks;
+    switch (end - begin) {
+      case 1:
+        outer_block<T, 1>(job, begin * L, vectors * L);
+        break;
+      case 2:
+        outer_block<T, 2>(job, begin * L, vectors * L);
+        break;
+      case 3:
+        outer_block<T, 3>(job, begin * L, vectors * L);
+        break;
+      case 4:
+        outer_block<T, 4>(job, begin * L, vectors * L);
+        break;
+    }
+  }
+}
+
+template <class T>
+static void sum_pixels(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,
+                       bool accumulate) {
+  constexpr int64_t L = kLanes<T>;
+  for (int64_t c = 0; c < channels; c += L) {
+    const int64_t n = smaller(L, channels - c);
+    Vec<T> sum = accumulate ? load_first(sums + c, n) : Vec<T>{};
+    for (int64_t p = 0; p < pixels; ++p)
+      sum += n == L ? load(image + p * step + c) : load_first(image + p * step + c, n);
+    store_first(sums + c, sum, n);
+  }
+}
