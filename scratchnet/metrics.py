@@ -66,7 +66,7 @@ def psnr(
     per_image = squared_error.mean(dim=(1, 2, 3))
     if reduction == "none":
         return _decibel(per_image)
-    # Pictures of one batch are equally large, so the mean of their means is the mean over everything.
+    # Pictures of a batch are equally large: the mean of their means is the mean over everything.
     pooled = reduction == "pooled"
     return float(_decibel(per_image.mean()) if pooled else _decibel(per_image).mean())
 
