@@ -63,10 +63,9 @@ class ReferenceBackend(Backend):
         overlap; grad_weight = Σ_n grad_y · columnsᵀ;  grad_bias = Σ_{n,l} grad_y.
         """
         n, (h, w) = x.shape[0], x.shape[2:]
-        kernel = weight.shape[2], weight.shape[3]
-        grad_rows = grad_y.reshape(
-            n, groups, -1, grad_y.shape[2] * grad_y.shape[3]
-        )  # (N, G, O/G, L)
+        o, kernel = weight.shape[0], (weight.shape[2], weight.shape[3])
+        places = grad_y.shape[2] * grad_y.shape[3]
+        grad_rows = grad_y.reshape(n, groups, o // groups, places)  # (N, G, O/G, L)
 
         grad_x = grad_weight = grad_bias = None
         if needs[0]:
