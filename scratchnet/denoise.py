@@ -12,8 +12,9 @@ from torch import Tensor
 
 from scratchnet.data import find_pictures
 from scratchnet.errors import DataError, ScratchnetError
-from scratchnet.imagefile import ImageData, Pixels, check_suffix
+from scratchnet.imagefile import ImageData, Pixels, check_suffix, read_image, write_image
 from scratchnet.module import Module
+from scratchnet.report import before_after
 from scratchnet.tiling import TILE, Geometry, geometry, tiled
 
 OnPixels = Callable[[int], None]
@@ -109,10 +110,6 @@ class Denoiser:
             pass
         return out
 
-    def image(self, image: ImageData, on_pixels: OnPixels = lambda done: None) -> ImageData:
-        """Denoise a decoded picture file and keep what travels with it (EXIF, colour profile)."""
-        return ImageData(self.pixels(image.pixels, on_pixels), image.info)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -122,7 +119,40 @@ class Job:
     target: Path
 
 
-def plan(inputs: Sequence[Path], out: Path, *, force: bool = False) -> list[Job]:
+def denoise_file(
+    denoiser: Denoiser,
+    job: Job,
+    *,
+    compare: bool = False,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Denoise a picture file.
+
+    Args:
+        denoiser: the network.
+        job: which file, and where to.
+        compare: also write :func:`compare_path` of the target, before and after side by side.
+        on_share: called now and then with the share of the work, from 0 to 1, done since the last call.
+
+    Raises:
+        DataError: if the file cannot be read, or the target's format cannot hold the picture.
+    """
+    noisy = read_image(job.source)
+    total = noisy.pixels.shape[0] * noisy.pixels.shape[1]
+    clean = ImageData(denoiser.pixels(noisy.pixels, lambda done: on_share(done / total)), noisy.info)
+    write_image(job.target, clean)
+    if compare:
+        before_after(compare_path(job.target), noisy.pixels, clean.pixels)
+
+
+def compare_path(target: Path) -> Path:
+    """Where the picture of before and after goes: ``NAME-compare.png`` beside ``NAME.*``."""
+    return target.with_name(f"{target.stem}-compare.png")
+
+
+def plan(
+    inputs: Sequence[Path], out: Path, *, force: bool = False, compare: bool = False
+) -> list[Job]:
     """Decide which file becomes which, before anything is written.
 
     One picture: ``out`` is the file to write, or an existing folder to write into under the same name. Several
@@ -133,6 +163,7 @@ def plan(inputs: Sequence[Path], out: Path, *, force: bool = False) -> list[Job]
         inputs: picture files and folders.
         out: a file or a folder.
         force: allow files that exist to be replaced (never the inputs themselves).
+        compare: the pictures of before and after will be written too.
 
     Raises:
         DataError: if an input is missing, two would be written to one file, an input would be overwritten, a file
@@ -154,27 +185,28 @@ def plan(inputs: Sequence[Path], out: Path, *, force: bool = False) -> list[Job]
             jobs.append(Job(path, out if single else out / path.name))
     if not single and out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, but several pictures need a folder to go to")
-    _check_targets(jobs, force)
+    _check_targets(jobs, force=force, compare=compare)
     return jobs
 
 
-def _check_targets(jobs: Sequence[Job], force: bool) -> None:
+def _check_targets(jobs: Sequence[Job], *, force: bool, compare: bool) -> None:
     sources = {job.source.resolve() for job in jobs}
     claimed: dict[Path, Path] = {}
     existing = []
     for job in jobs:
         check_suffix(job.target)
-        target = job.target.resolve()
-        if target in sources:
-            raise DataError(f"{job.target} is an input and would be overwritten: name another OUT")
-        if target in claimed:
-            raise DataError(
-                f"{claimed[target]} and {job.source} would both be written to {job.target}: "
-                "denoise them into different folders"
-            )
-        claimed[target] = job.source
-        if job.target.exists():
-            existing.append(job.target)
+        for path in (job.target, compare_path(job.target)) if compare else (job.target,):
+            target = path.resolve()
+            if target in sources:
+                raise DataError(f"{path} is an input and would be overwritten: name another OUT")
+            if target in claimed:
+                raise DataError(
+                    f"{claimed[target]} and {job.source} would both be written to {path}: "
+                    "denoise them into different folders"
+                )
+            claimed[target] = job.source
+            if path.exists():
+                existing.append(path)
     if existing and not force:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise DataError(f"{existing[0]}{more} exists already: name another OUT, or replace it with --force")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from scratchnet.files import atomic
 
@@ -131,6 +132,68 @@ def sheet(
     if title:
         figure.text(8 / total_w, 1 - 14 / total_h, title, color=INK, fontsize=12, va="center")
     _save(figure, path)
+
+
+def before_after(path: str | Path, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
+    """Save a picture before and after side by side: whole, and below a detail enlarged without smoothing.
+
+    Args:
+        path: the PNG file to write.
+        before, after: (H, W, C) uint8 or uint16 of one shape; alpha is not shown.
+    """
+    first, second = _shown(before), _shown(after)
+    height, width = first.shape[:2]
+    side = max(1, min(height, width, 96))
+    top, left = _busiest(second, side)
+    detail = (slice(top, top + side), slice(left, left + side))
+    panel = 640
+    rows = [
+        [_fitted(picture, panel, smooth=max(height, width) > panel) for picture in (first, second)],
+        [_fitted(picture[detail], panel, smooth=False) for picture in (first, second)],
+    ]
+    margin, caption = 12, 34
+    sheet_height = caption + sum(row[0].height + margin for row in rows)
+    canvas = Image.new("RGB", (3 * margin + 2 * panel, sheet_height), "white")
+    draw, y = ImageDraw.Draw(canvas), caption
+    for column, name in enumerate(("before", "after")):
+        x = margin + column * (panel + margin)
+        draw.text((x, 8), name, fill=INK, font=ImageFont.load_default(18))
+    for row in rows:
+        for column, picture in enumerate(row):
+            x = margin + column * (panel + margin) + (panel - picture.width) // 2
+            canvas.paste(picture, (x, y))
+        y += row[0].height + margin
+    with atomic(path) as temporary:
+        canvas.save(temporary, format="PNG")
+
+
+def _shown(pixels: npt.NDArray[Any]) -> Pixels:
+    colours = pixels[..., :1] if pixels.shape[2] <= 2 else pixels[..., :3]
+    eight = (colours >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else colours
+    return np.broadcast_to(eight, (*eight.shape[:2], 3))
+
+
+def _fitted(picture: Pixels, panel: int, *, smooth: bool) -> Image.Image:
+    """The picture as large as a panel holds; enlarged by whole pixels only."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = min(panel / image.width, 1.5 * panel / image.height)
+    if scale > 1:
+        scale = int(scale)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+
+
+def _busiest(picture: Pixels, side: int) -> tuple[int, int]:
+    """Where the square with the most structure lies: the one worth enlarging."""
+    height, width = picture.shape[:2]
+    best, where = -1.0, (0, 0)
+    step = max(side // 2, 1, max(height, width) // 64)
+    for top in range(0, height - side + 1, step):
+        for left in range(0, width - side + 1, step):
+            contrast = float(picture[top : top + side, left : left + side].std())
+            if contrast > best:
+                best, where = contrast, (top, left)
+    return where
 
 
 def _save(figure: Figure, path: str | Path) -> None:

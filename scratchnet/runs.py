@@ -26,6 +26,7 @@ from scratchnet.report import psnr_curve
 from scratchnet.training import Callback, DivergedError, Epoch, Trainer
 
 CONFIG, METRICS, CURVE, SAMPLES = "config.json", "metrics.csv", "psnr.png", "samples.png"
+TO_LOOK_AT = (SAMPLES, CURVE, METRICS, CONFIG, WEIGHTS)
 _FILES = (STATE, WEIGHTS, METRICS, CURVE, SAMPLES, CONFIG)
 
 
@@ -96,6 +97,10 @@ def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
     )
 
 
+class Interrupted(KeyboardInterrupt):  # noqa: N818 - like its base, it is not an error
+    """Ctrl-C during a training; the message says what is kept."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run.
@@ -132,7 +137,7 @@ def train(
         ScratchnetError: if something in ``config`` cannot be, or ``out`` is in use and neither ``resume`` nor
             ``force`` is given.
         DivergedError: if the loss is no longer finite. The last complete epoch is kept.
-        KeyboardInterrupt: passed on, after the last complete epoch's files are in order.
+        Interrupted: at Ctrl-C. The last complete epoch is kept.
     """
     if out is not None and not resume:
         check_out(out, force=force)
@@ -147,6 +152,8 @@ def train(
         trainer.fit()
     except DivergedError as error:
         raise DivergedError(f"{error}; {_what_is_left(out, trainer)}") from error
+    except KeyboardInterrupt as stop:
+        raise Interrupted(f"interrupted; {_what_is_left(out, trainer)}") from stop
     finally:
         if trainer.epoch:
             _draw(out, trainer, noisy)
@@ -164,6 +171,18 @@ def resumable(out: Path) -> TrainConfig:
     if not (out / CONFIG).is_file():
         raise ScratchnetError(f"there is no run to resume in {out}: it holds no {CONFIG}")
     return load_config(out / CONFIG)
+
+
+def settings_of(weights: Path) -> TrainConfig:
+    """The configuration that weights were trained with; the defaults if the file does not say.
+
+    Raises:
+        ScratchnetError: if the file is not one of scratchnet's weights files.
+    """
+    about = checkpoint.describe(weights)
+    if about["config"] is not None:
+        return load_config(weights)
+    return TrainConfig(model=about["name"] or "network", model_args=about["args"])
 
 
 def check_out(out: Path, *, force: bool) -> None:
@@ -268,5 +287,8 @@ def _draw(out: Path, trainer: Trainer, noisy: Scores) -> None:
 
 def _what_is_left(out: Path, trainer: Trainer) -> str:
     if trainer.epoch:
-        return f"the weights after epoch {trainer.epoch} are kept in {out}"
+        return (
+            f"the weights after epoch {trainer.epoch} are kept in {out} "
+            f"(scratchnet train --resume --out {out} goes on from there)"
+        )
     return "no epoch was complete, so nothing is kept"

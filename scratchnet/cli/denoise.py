@@ -1,0 +1,91 @@
+"""``scratchnet denoise``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scratchnet.cli import options
+from scratchnet.tiling import TILE
+
+
+def denoise(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="IN", help="Pictures, or folders of them.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Where to write: a file for one picture, a folder for several.",
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", "--model", "-w", metavar="WEIGHTS", help=options.WEIGHTS,
+        ),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also write NAME-compare.png: before and after, side by side.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace files that exist. Inputs are never replaced.")
+    ] = False,
+    tile: options.Tile = TILE,
+    backend: options.Backend = None,
+    threads: options.Threads = None,
+) -> None:
+    """Denoise pictures of any size and kind.
+
+    Grey stays grey, transparency, 8 or 16 bits per channel, EXIF data and colour profile are kept. The format
+    follows the ending of OUT: .png, .tif, .jpg, .webp and what else Pillow writes. Large pictures are done in tiles, without a
+    seam and in bounded memory. OUT may be an existing folder, or with several inputs a new one; the pictures of an
+    input folder keep their places below it. Nothing that exists is replaced without `--force`.
+
+    **Examples**
+
+    `scratchnet denoise night.jpg night-clean.png --compare`
+
+    `scratchnet denoise *.png denoised/`
+
+    `scratchnet denoise --weights runs/quick-1 ~/Pictures/scans cleaned/`
+    """
+    from scratchnet import checkpoint
+    from scratchnet.cli.console import console
+    from scratchnet.cli.progress import bar
+    from scratchnet.denoise import Denoiser, compare_path, denoise_file, plan
+    from scratchnet.errors import ScratchnetError
+
+    jobs = plan(inputs, out, force=force, compare=compare)
+    screen, failures = console(), []
+    with options.machine(backend, threads):
+        denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile)
+        with bar("{task.percentage:3.0f}%") as progress:
+            whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
+            for job in jobs:
+                task = progress.add_task(job.source.name, total=1.0)
+                try:
+                    denoise_file(
+                        denoiser,
+                        job,
+                        compare=compare,
+                        on_share=lambda share, task=task: progress.update(task, advance=share),  # type: ignore[misc]
+                    )
+                except ScratchnetError as error:
+                    failures.append(str(error))  # the other pictures are still worth doing
+                else:
+                    screen.print(str(job.target), markup=False, highlight=False, soft_wrap=True)
+                    if compare:
+                        screen.print(str(compare_path(job.target)), markup=False, highlight=False, soft_wrap=True)
+                progress.remove_task(task)
+                progress.update(whole, advance=1)
+    if len(failures) == 1:
+        raise ScratchnetError(failures[0])
+    if failures:
+        raise ScratchnetError(
+            f"{len(failures)} of {len(jobs)} pictures could not be done:\n  " + "\n  ".join(failures)
+        )

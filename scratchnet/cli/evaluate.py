@@ -1,0 +1,129 @@
+"""``scratchnet evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scratchnet.cli import options
+from scratchnet.errors import ScratchnetError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scratchnet.evaluation import Scores
+
+
+def evaluate(
+    weights: Annotated[
+        str | None,
+        typer.Argument(metavar="WEIGHTS", help=options.WEIGHTS),
+    ] = None,
+    data: options.Data = None,
+    images: options.Images = None,
+    noisy_a: options.NoisyA = None,
+    noisy_b: options.NoisyB = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Noise to add where the pictures are clean, as for `scratchnet train`. [default: as trained]",
+            rich_help_panel=options.DATA,
+        ),
+    ] = None,
+    n_val: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Validation pictures. [default: as trained]", rich_help_panel=options.DATA),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Side of the pictures that are cut, in pixels. [default: as trained]",
+            rich_help_panel=options.DATA,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.png", help="Save a sheet of pictures: noisy, denoised, clean."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    backend: options.Backend = None,
+    threads: options.Threads = None,
+) -> None:
+    """Measure a denoiser on validation pictures, beside the noisy input and two classical denoisers.
+
+    PSNR comes in both current definitions: pooled is that of the mean squared error over everything, per image is
+    the mean of the pictures' own. The data are those that the weights were trained with unless options say
+    otherwise; the validation pictures are never among the training ones.
+
+    **Examples**
+
+    `scratchnet evaluate runs/quick-1` – the figures of a run
+
+    `scratchnet evaluate runs/quick-1 --noise gaussian:25 --out sheet.png` – on other noise, and with pictures
+
+    `scratchnet evaluate noise2noise --data DIR --json`
+    """
+    from scratchnet import checkpoint, evaluation, runs
+    from scratchnet.cli.console import console
+    from scratchnet.cli.progress import bar
+
+    if out is not None and out.suffix.lower() != ".png":
+        raise ScratchnetError(f"--out: expected a file that ends in .png, got {out}")
+    path = checkpoint.find_weights(weights)
+    settings = runs.settings_of(path).with_options(
+        data=None if data is None else str(data),
+        images=None if images is None else str(images),
+        noisy_a=None if noisy_a is None else str(noisy_a),
+        noisy_b=None if noisy_b is None else str(noisy_b),
+        noise=noise, n_val=n_val, size=size,
+    )  # fmt: skip
+    with options.machine(backend, threads):
+        model = checkpoint.load(path)
+        with bar() as progress:
+            task = progress.add_task("preparing pictures", total=None)
+            pairs = runs.load_data(dataclasses.replace(settings, n_train=1))
+            methods = evaluation.all_methods(model, settings.model)
+            progress.update(task, total=len(methods), description="noisy input")
+            scores = {}
+            for name, result in evaluation.evaluate(methods, pairs):
+                scores[name] = result
+                progress.update(task, advance=1, description=f"after {name}")
+            if out is not None:
+                evaluation.sample_sheet(out, pairs, methods)
+    if as_json:
+        _print_json(str(path), pairs.source, pairs.val_is_clean, scores)
+    else:
+        console().print(_table(scores, pairs.source, pairs.val_is_clean))
+
+
+def _print_json(weights: str, source: str, clean: bool, scores: dict[str, Scores]) -> None:
+    import json
+
+    methods = {name: dataclasses.asdict(value) for name, value in scores.items()}
+    print(json.dumps({"weights": weights, "data": source, "target_is_clean": clean, "methods": methods}, indent=2))
+
+
+def _table(scores: dict[str, Scores], source: str, clean: bool) -> Table:
+    from rich.table import Table
+
+    target = "" if clean else "\nagainst a second noisy picture: lower than against a clean one, and with a ceiling"
+    table = Table(caption=source + target, caption_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for heading in ("PSNR pooled", "PSNR per image", "SSIM"):
+        table.add_column(heading, justify="right")
+    best = max(scores.values(), key=lambda s: s.psnr)
+    for name, value in scores.items():
+        table.add_row(
+            name,
+            f"{value.psnr:.2f} dB",
+            f"{value.psnr_per_image:.2f} dB",
+            "–" if value.ssim is None else f"{value.ssim:.4f}",
+            style="green" if value is best else "",
+        )
+    return table

@@ -1,0 +1,80 @@
+"""``scratchnet info``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show backends, layers, networks, plugins, the build and the machine.
+
+    This is what to look at when something runs slower than it should, and what to put into a bug report.
+    """
+    from scratchnet.facts import facts
+
+    found = facts()
+    if as_json:
+        import json
+
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from scratchnet.cli.console import console
+
+    def grid(*headings: str) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=bool(headings))
+        for heading in headings:
+            table.add_column(heading, overflow="fold")
+        return table
+
+    screen = console()
+    machine = grid()
+    built_for = found["torch"]["built_for"]
+    machine.add_row("scratchnet", found["scratchnet"])
+    machine.add_row("torch", found["torch"]["running"] + (f", kernels built for {built_for}" if built_for else ""))
+    machine.add_row("python", f"{found['python']}, {found['platform']}")
+    machine.add_row("processor", f"{found['cores']} cores, {found['threads']} threads, {found['instruction_set']}")
+    build = found["build"]
+    machine.add_row(
+        "build",
+        ", ".join(f"{key} {value}" for key, value in build.items())
+        if build
+        else "no record: the C++ kernels were not built",
+    )
+    screen.print(machine)
+
+    backends = grid("backend", "from", "available")
+    for row in found["backends"]:
+        available = "[green]yes[/green]" if row["available"] is True else f"[red]no[/red]: {escape(row['available'])}"
+        backends.add_row(row["name"], _origin(row), available)
+    screen.print()
+    screen.print(backends)
+
+    layers = grid("layer", "from")
+    layers.add_row(", ".join(r["name"] for r in found["layers"] if r["builtin"]), "scratchnet")
+    for row in found["layers"]:
+        if not row["builtin"]:
+            layers.add_row(row["name"], _origin(row))
+    screen.print()
+    screen.print(layers)
+    screen.print()
+    networks = grid()
+    networks.add_row("[bold]networks[/bold]", ", ".join(found["models"]))
+    networks.add_row("[bold]weights[/bold]", ", ".join(found["weights"]) or "none came with this installation")
+    screen.print(networks)
+    for line in found["problems"]:
+        screen.print(f"[red]problem[/red]: {escape(line)}", soft_wrap=True)
+
+
+def _origin(row: dict[str, Any]) -> str:
+    return f"{row['distribution']} {row['version']}" if row["distribution"] else "registered at run time"

@@ -1,0 +1,109 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scratchnet.backends.dispatch import use_backend
+from scratchnet.errors import ScratchnetError
+
+DATA, MACHINE = "Pictures", "Machine"
+
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Backend to compute with, such as `cpp` or `reference`; `scratchnet info` lists them. "
+        "[default: the fastest that can]",
+        rich_help_panel=MACHINE,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Threads to compute with. [default: one a core]", rich_help_panel=MACHINE
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with `train_data.pkl` (two noisy uint8 tensors N×3×H×W) and `val_data.pkl` "
+        "(noisy, clean), written by torch.save. [default: the built-in photographs]",
+        rich_help_panel=DATA,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Any folder of clean pictures; noise is added.", rich_help_panel=DATA
+    ),
+]
+NoisyA = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of noisy pictures; with `--noisy-b`, a folder of the same scenes under the same names "
+        "with other noise.",
+        rich_help_panel=DATA,
+    ),
+]
+NoisyB = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The second noisy folder.", rich_help_panel=DATA),
+]
+WEIGHTS = (
+    "A weights file, the folder of a run, or the name of weights that come with scratchnet. [default: `residual`]"
+)
+Tile = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="PIXELS",
+        help="Side of the tiles that large pictures are cut into; smaller needs less memory.",
+        rich_help_panel=MACHINE,
+    ),
+]
+
+
+@contextmanager
+def machine(backend: str | None, threads: int | None) -> Iterator[None]:
+    """Compute with this backend and this many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        if backend is None:
+            yield
+        else:
+            with use_backend(backend):
+                yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def key_values(items: list[str]) -> dict[str, object]:
+    """``["width=32", "name=x"]`` as a dictionary; values are read as JSON where they are JSON.
+
+    Raises:
+        ScratchnetError: if an item has no "=".
+    """
+    import json
+
+    values: dict[str, object] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise ScratchnetError(f"expected KEY=VALUE, got {item!r}")
+        try:
+            values[key.strip()] = json.loads(text)
+        except ValueError:
+            values[key.strip()] = text
+    return values
