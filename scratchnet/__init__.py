@@ -12,6 +12,7 @@ from scratchnet.backends.dispatch import explain, set_backend, use_backend
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers import build
 from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.concat import Concat
 from scratchnet.layers.conv import Conv2d, TransposeConv2d
 from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
@@ -26,6 +27,7 @@ __all__ = [
     "MSE",
     "SGD",
     "Adam",
+    "Concat",
     "Conv2d",
     "Module",
     "NearestUpsampling",
@@ -49,6 +51,8 @@ __all__ = [
 _LAZY = {
     "load": "scratchnet.checkpoint",
     "save": "scratchnet.checkpoint",
+    "from_torch": "scratchnet.interop",
+    "to_torch": "scratchnet.interop",
     "psnr": "scratchnet.metrics",
     "ssim": "scratchnet.metrics",
 }

@@ -9,6 +9,7 @@ import torch
 
 from scratchnet.errors import ArgumentError
 from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.concat import Concat
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import Upsampling
@@ -62,7 +63,49 @@ def residual(
     return Residual(Sequential(*layers[:-1]))
 
 
-_MODELS: dict[str, Callable[..., Module]] = {"noise2noise": noise2noise, "residual": residual}
+def unet(
+    *, channels: int = 32, deep: int = 64, generator: torch.Generator | None = None
+) -> Residual:
+    """Return a U-Net of seven 3x3 convolutions that adds a correction to its input.
+
+    Two convolutions of stride 2 look at ever larger surroundings, two upsamplings come back, and
+    skips by concatenation hand the fine detail across. Input and output (N, 3, H, W) with H and W
+    divisible by 4, values around [0, 1].
+    Source: Ronneberger et al., "U-Net" (2015), with strided convolutions for its pooling and
+    nearest upsampling for its transposed convolutions.
+
+    Args:
+        channels: width at full resolution.
+        deep: width at half and at a quarter of it.
+        generator: source of the initial weights.
+    """
+
+    def conv(c: int, o: int, stride: int = 1) -> Conv2d:
+        return Conv2d(c, o, 3, stride=stride, padding=1, generator=generator)
+
+    def up(c: int, o: int) -> Upsampling:
+        return Upsampling(c, o, 3, scale_factor=2, padding=1, generator=generator)
+
+    quarter = Sequential(conv(deep, deep, stride=2), ReLU(), up(deep, deep), ReLU())
+    half = Sequential(
+        conv(channels, deep, stride=2), ReLU(), Concat(quarter), up(2 * deep, channels), ReLU()
+    )
+    full = Sequential(
+        conv(3, channels),
+        ReLU(),
+        Concat(half),
+        conv(2 * channels, channels),
+        ReLU(),
+        conv(channels, 3),
+    )
+    return Residual(full)
+
+
+_MODELS: dict[str, Callable[..., Module]] = {
+    "noise2noise": noise2noise,
+    "residual": residual,
+    "unet": unet,
+}
 
 
 def names() -> list[str]:

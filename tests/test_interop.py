@@ -1,0 +1,347 @@
+"""Networks on both sides of torch.nn: equal outputs, equal gradients, and honest refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import scratchnet
+from scratchnet import models
+from scratchnet.interop import TorchConcat, TorchResidual, as_autograd, from_torch, to_torch
+from scratchnet.testing.tensors import generator, normal
+
+
+def conv(c: int, o: int, *args: Any, **kwargs: Any) -> scratchnet.Conv2d:
+    return scratchnet.Conv2d(c, o, *args, generator=generator(c + o), **kwargs)
+
+
+def assert_equal_networks(ours: scratchnet.Module, theirs: nn.Module, x: Tensor) -> None:
+    """Output, gradient of the input and gradients of the parameters, in order, are equal."""
+    leaf = x.clone().requires_grad_()
+    y = theirs(leaf)
+    grad_y = normal(y.shape, x.dtype, 5)
+    theirs.zero_grad()
+    y.backward(grad_y)
+    torch.testing.assert_close(ours.forward(x), y.detach())
+    ours.zero_grad()
+    torch.testing.assert_close(ours.backward(grad_y), leaf.grad)
+    grads = [parameter.grad for parameter in theirs.parameters()]
+    torch.testing.assert_close([grad for _, grad in ours.param()], grads)
+
+
+OURS = {
+    "conv": lambda: conv(3, 4, (3, 2), stride=(1, 2), padding=(2, 1), dilation=2),
+    "groups": lambda: conv(3, 6, 3, groups=3, bias=False),
+    "transposed": lambda: scratchnet.TransposeConv2d(3, 4, 3, 2, 1, (1, 0), dilation=(1, 2)),
+    "nearest": lambda: scratchnet.NearestUpsampling((2, 3)),
+    "upsampling": lambda: scratchnet.Upsampling(3, 4, 3, (3, 2), 2, 1, bias=False),
+    "relu": lambda: scratchnet.ReLU(),
+    "sigmoid": lambda: scratchnet.Sigmoid(),
+    "nothing": lambda: scratchnet.Sequential(),
+    "residual": lambda: scratchnet.Residual(conv(3, 3, 3, padding=1)),
+    "concat": lambda: scratchnet.Concat(scratchnet.Sequential(conv(3, 2, 1), scratchnet.ReLU())),
+    "noise2noise": lambda: models.noise2noise(generator=generator(0)),
+    "unet": lambda: models.unet(channels=5, deep=7, generator=generator(0)),
+    "nested": lambda: scratchnet.Sequential(
+        scratchnet.Sequential(conv(3, 4, 1)),
+        scratchnet.Sequential(scratchnet.Upsampling(4, 2, 3, padding=1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", OURS)
+def test_there_and_back(name: str, dtype: torch.dtype) -> None:
+    ours = OURS[name]().to(dtype=dtype)
+    theirs = to_torch(ours)
+    x = normal((2, 3, 8, 12), dtype, 1)
+    assert_equal_networks(ours, theirs, x)
+    back = from_torch(theirs)
+    assert repr(back) == repr(ours)
+    assert_equal_networks(back, theirs, x)
+
+
+@pytest.mark.parametrize("name", ["conv", "unet"])
+def test_weights_are_copied(name: str) -> None:
+    ours = OURS[name]()
+    theirs = to_torch(ours)
+    back = from_torch(theirs)
+    before = [value.clone() for value, _ in ours.param()]
+    for parameter in theirs.parameters():
+        parameter.data.zero_()
+    for changed in (ours, back):
+        assert all(map(torch.equal, (value for value, _ in changed.param()), before))
+
+
+def test_converting_leaves_torchs_generator_alone() -> None:
+    before = torch.get_rng_state()
+    from_torch(to_torch(models.noise2noise(generator=generator(0))))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_modes_are_kept() -> None:
+    theirs = to_torch(models.noise2noise().eval())
+    assert not any(module.training for module in theirs.modules())
+    assert from_torch(theirs).training is False
+    assert from_torch(theirs.train()).training is True
+
+
+def test_state_dicts_have_the_same_keys() -> None:
+    ours = scratchnet.Sequential(conv(3, 4, 3), scratchnet.ReLU(), OURS["transposed"]())
+    assert to_torch(ours).state_dict().keys() == ours.state_dict().keys()
+
+
+def test_the_loss() -> None:
+    prediction, target = (
+        normal((2, 3, 4, 5), torch.float64, 1),
+        normal((2, 3, 4, 5), torch.float64, 2),
+    )
+    ours = scratchnet.MSE()
+    expected = to_torch(ours)(prediction, target)
+    torch.testing.assert_close(ours(prediction, target), expected)
+    torch.testing.assert_close(from_torch(nn.MSELoss())(prediction, target), expected)
+
+
+TORCH = {
+    "same": (lambda: nn.Conv2d(3, 4, (3, 5), padding="same", dilation=(2, 1)), "padding=(2, 2)"),
+    "valid": (lambda: nn.Conv2d(3, 4, 3, padding="valid"), "padding=(0, 0)"),
+    "inplace": (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)), "ReLU()"),
+    "exact": (lambda: nn.Upsample(scale_factor=3, mode="nearest-exact"), "NearestUpsampling"),
+    "UpsamplingNearest2d": (lambda: nn.UpsamplingNearest2d(scale_factor=2), "scale_factor=(2, 2)"),
+    "identity": (lambda: nn.Sequential(nn.Identity(), nn.Conv2d(3, 1, 1)), "Sequential()"),
+    "merged": (
+        lambda: nn.Sequential(nn.Sigmoid(), nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3)),
+        "(1): Upsampling(",
+    ),
+    "not merged": (
+        lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 6, 3, groups=3)),
+        "(0): NearestUpsampling(",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_from_torch(name: str) -> None:
+    make, shown = TORCH[name]
+    theirs = make().double()
+    ours = from_torch(theirs)
+    assert shown in repr(ours)
+    assert_equal_networks(ours, theirs, normal((2, 3, 7, 6), torch.float64, 1))
+
+
+class Own(nn.Conv2d):
+    """A subclass, which may compute anything."""
+
+
+def hooked() -> nn.Module:
+    module = nn.ReLU()
+    module.register_forward_hook(lambda module, args, output: output + 1)
+    return module
+
+
+UNSUPPORTED = {
+    "BatchNorm2d": lambda: nn.BatchNorm2d(3),
+    "Own": lambda: Own(3, 3, 1),
+    "ParametrizedConv2d": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)),
+    "padding_mode='reflect', expected 'zeros'": lambda: nn.Conv2d(
+        3, 3, 3, padding=1, padding_mode="reflect"
+    ),
+    "pads one side more": lambda: nn.Conv2d(3, 3, 2, padding="same"),
+    "mode='bilinear', expected 'nearest'": lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
+    "size=8, expected a scale_factor": lambda: nn.Upsample(size=8),
+    "scale_factor=1.5, expected": lambda: nn.Upsample(scale_factor=1.5),
+    "scale_factor=(2.0, 2.0, 2.0), expected": lambda: nn.Upsample(scale_factor=(2, 2, 2)),
+    "reduction='sum', expected 'mean'": lambda: nn.MSELoss(reduction="sum"),
+    "it has hooks": hooked,
+}
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_each_unsupported_module_or_argument(reason: str) -> None:
+    with pytest.raises(scratchnet.errors.ArgumentError) as caught:
+        from_torch(UNSUPPORTED[reason]())
+    assert reason in str(caught.value)
+    assert "the module itself" in str(caught.value)
+
+
+def test_one_error_names_all_unsupported_modules() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Sequential(nn.ReLU(), nn.Dropout()),
+        TorchResidual(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")),
+        TorchConcat(nn.Sequential(nn.GELU())),
+    )
+    with pytest.raises(scratchnet.errors.ArgumentError) as caught:
+        from_torch(model)
+    message = str(caught.value)
+    for place in (
+        "1 (BatchNorm2d)",
+        "2.1 (Dropout)",
+        "3.body (Conv2d): padding_mode",
+        "4.body.0 (GELU)",
+    ):
+        assert place in message
+    assert "0 (Conv2d)" not in message
+    assert "known are Conv2d" in message
+
+
+def test_shared_parameters_are_refused() -> None:
+    layer = nn.Conv2d(3, 3, 1)
+    with pytest.raises(
+        scratchnet.errors.ArgumentError, match=r"1\.weight \(a parameter that several"
+    ):
+        from_torch(nn.Sequential(layer, layer))
+
+
+def test_repeated_modules_without_parameters_are_fine() -> None:
+    relu = nn.ReLU()
+    theirs = nn.Sequential(relu, nn.Conv2d(3, 3, 1), relu)
+    assert_equal_networks(from_torch(theirs), theirs, normal((1, 3, 4, 4), torch.float32, 1))
+
+
+class Plugin(scratchnet.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        self.save(x)
+        return x**3
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (x,) = self.saved
+        return 3 * x**2 * grad_outputs[0]
+
+
+def test_to_torch_names_what_it_does_not_know() -> None:
+    model = scratchnet.Sequential(Plugin(), scratchnet.Residual(scratchnet.Sequential(Plugin())))
+    with pytest.raises(scratchnet.errors.ArgumentError) as caught:
+        to_torch(model)
+    assert "0 (Plugin); 1.body.0 (Plugin)" in str(caught.value)
+    assert "as_autograd" in str(caught.value)
+
+
+@pytest.mark.parametrize("convert", [to_torch, from_torch, as_autograd])
+def test_not_a_module(convert: Any) -> None:
+    with pytest.raises(scratchnet.errors.TypeMismatch, match="got int"):
+        convert(3)
+
+
+# -- as_autograd -----------------------------------------------------------------------------------
+
+LAYERS = {**OURS, "plugin": Plugin}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_autograd_calls_the_hand_written_backward(name: str) -> None:
+    layer = LAYERS[name]().to(dtype=torch.float64)
+    wrapped = as_autograd(layer)
+    x = normal((1, 3, 4, 4), torch.float64, 1).requires_grad_()
+    y = wrapped(x)
+    y.square().sum().backward()
+    torch.testing.assert_close(layer.forward(x), y.detach())
+    torch.testing.assert_close(layer.backward(2 * y), x.grad)
+    torch.testing.assert_close(
+        [g for _, g in layer.param()], [p.grad for p in wrapped.parameters()]
+    )
+
+
+def test_functional_call_uses_the_parameters_it_is_given() -> None:
+    layer = conv(3, 2, 3)
+    x, weight = normal((1, 3, 5, 5), torch.float32, 1), normal((2, 3, 3, 3), torch.float32, 2)
+    y = torch.func.functional_call(as_autograd(layer), {"weight": weight}, (x,))
+    torch.testing.assert_close(y, nn.functional.conv2d(x, weight, layer.bias))
+
+
+def test_gradcheck_of_the_input() -> None:
+    wrapped = as_autograd(conv(2, 3, 3, stride=2, dtype=torch.float64))
+    x = normal((1, 2, 5, 5), torch.float64, 1).requires_grad_()
+    assert torch.autograd.gradcheck(wrapped, (x,))
+
+
+def test_training_with_torchs_optimizer_trains_the_layer() -> None:
+    layer = conv(3, 3, 3, padding=1)
+    model = nn.Sequential(as_autograd(layer), nn.Tanh(), nn.Conv2d(3, 1, 1))
+    reference = nn.Sequential(to_torch(layer), nn.Tanh(), nn.Conv2d(3, 1, 1))
+    reference[2].load_state_dict(model[2].state_dict())
+    x = normal((2, 3, 6, 6), torch.float32, 1)
+    for network in (model, reference):
+        sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+        for _ in range(3):
+            sgd.zero_grad()
+            network(x).square().mean().backward()
+            sgd.step()
+    torch.testing.assert_close(layer.state_dict(), dict(reference[0].state_dict()))
+    assert not layer.grad_weight.any()  # gradients are autograd's here, not the layer's
+
+
+def test_called_twice_before_going_back() -> None:
+    layer = conv(3, 3, 3, padding=1, dtype=torch.float64)
+    wrapped, theirs = as_autograd(layer), to_torch(layer)
+    x = normal((1, 3, 5, 5), torch.float64, 1)
+    for module in (wrapped, theirs):
+        (module(module(x)) * module(2 * x)).sum().backward()
+    for own, other in zip(wrapped.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)
+
+
+def test_a_second_backward_through_a_kept_graph_adds_up() -> None:
+    wrapped = as_autograd(conv(3, 3, 1))
+    y = wrapped(torch.ones(1, 3, 2, 2)).sum()
+    y.backward(retain_graph=True)
+    first = [p.grad.clone() for p in wrapped.parameters()]
+    y.backward()
+    torch.testing.assert_close([p.grad for p in wrapped.parameters()], [2 * g for g in first])
+
+
+def test_weights_changed_before_backward_are_noticed() -> None:
+    wrapped = as_autograd(conv(3, 3, 1))
+    y = wrapped(torch.ones(1, 3, 2, 2)).sum()
+    with torch.no_grad():
+        next(wrapped.parameters()).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_conversion_and_state_dicts_reach_the_layer() -> None:
+    layer = models.noise2noise(generator=generator(0))
+    wrapped = as_autograd(layer)
+    assert wrapped.state_dict().keys() == layer.state_dict().keys()
+    wrapped.double()
+    assert layer[0].weight.dtype is torch.float64
+    other = as_autograd(models.noise2noise(generator=generator(1)).to(dtype=torch.float64))
+    wrapped.load_state_dict(other.state_dict())
+    x = normal((1, 3, 8, 8), torch.float64, 1)
+    torch.testing.assert_close(layer(x), other(x).detach(), rtol=0, atol=0)
+    (wrapped(x).sum()).backward()
+    assert all(p.grad.dtype is torch.float64 for p in wrapped.parameters())
+
+
+def test_modes_reach_the_layer_and_eval_keeps_nothing() -> None:
+    layer = conv(3, 3, 1)
+    wrapped = as_autograd(layer).eval()
+    assert not layer.training
+    y = wrapped(torch.ones(1, 3, 2, 2)).sum()
+    with pytest.raises(scratchnet.errors.OrderError, match="eval mode"):
+        y.backward()
+    wrapped.train()
+    wrapped(torch.ones(1, 3, 2, 2)).sum().backward()
+
+
+def test_second_derivatives_are_an_error_and_not_wrong() -> None:
+    wrapped = as_autograd(scratchnet.Sigmoid())
+    x = torch.ones(1, 1, 2, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(wrapped(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_a_loss_has_torchs_own_counterpart() -> None:
+    with pytest.raises(scratchnet.errors.TypeMismatch, match=r"nn\.MSELoss"):
+        as_autograd(scratchnet.MSE())
+
+
+def test_top_level_names() -> None:
+    assert scratchnet.from_torch is from_torch
+    assert scratchnet.to_torch is to_torch
