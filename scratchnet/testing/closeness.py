@@ -1,0 +1,130 @@
+"""The one place that says when two results are equal enough."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from scratchnet.errors import ScratchnetError
+
+
+class ConformanceError(ScratchnetError, AssertionError):
+    """A layer or a backend does not do what its contract says."""
+
+
+def tolerance(dtype: torch.dtype, terms: int = 1) -> float:
+    """Return how far two sums of ``terms`` products may be apart, relative to the sum of the terms'
+    magnitudes.
+
+    4·ε·(1 + √terms): rounding errors of different orders of summation add up like a random walk,
+    whose steps are at most ε/2. Source: Higham and Mary, "A New Approach to Probabilistic Rounding
+    Error Analysis" (2019).
+    """
+    return 4 * torch.finfo(dtype).eps * (1 + math.sqrt(terms))
+
+
+def assert_same_bits(actual: Tensor, expected: Tensor, what: str) -> None:
+    """Raise ConformanceError unless both have one shape, one dtype and equal values (nan = nan)."""
+    _assert_alike(actual, expected, what)
+    wrong = ~((actual == expected) | (actual.isnan() & expected.isnan()))
+    if wrong.any():
+        raise ConformanceError(_report(actual, expected, wrong, what))
+
+
+def assert_close(
+    actual: Tensor, expected: Tensor, what: str, *, rtol: float, scale: Tensor | None = None
+) -> float:
+    """Return the largest error relative to ``scale``.
+
+    Args:
+        actual: what is tested.
+        expected: what it should be.
+        what: what it is, for the message.
+        rtol: the largest relative error allowed.
+        scale: positive, of the same shape: the sum of the magnitudes of the terms that make up each
+            element; the largest magnitude of ``expected`` if None.
+
+    Raises:
+        ConformanceError: another shape or dtype, or an element is further away.
+    """
+    _assert_alike(actual, expected, what)
+    if actual.numel() == 0:
+        return 0.0
+    error = (actual.double() - expected.double()).abs()
+    against = expected.double().abs().max() if scale is None else scale.double()
+    same = (actual == expected) | (actual.isnan() & expected.isnan())
+    wrong = ~same & ~(error <= rtol * against)
+    if wrong.any():
+        raise ConformanceError(_report(actual, expected, wrong, what))
+    ratio = error.where(~same, 0.0) / against.clamp_min(torch.finfo(torch.float64).tiny)
+    return float(ratio.max())
+
+
+def _assert_alike(actual: object, expected: Tensor, what: str) -> None:
+    if not isinstance(actual, Tensor):
+        raise ConformanceError(f"{what}: expected a tensor, got {type(actual).__name__}")
+    if actual.shape != expected.shape:
+        raise ConformanceError(
+            f"{what}: expected the shape {tuple(expected.shape)}, got {tuple(actual.shape)}"
+        )
+    if actual.dtype != expected.dtype:
+        raise ConformanceError(f"{what}: expected {expected.dtype}, got {actual.dtype}")
+
+
+def _report(actual: Tensor, expected: Tensor, wrong: Tensor, what: str) -> str:
+    """Say how many elements are wrong, which one most, where they lie, and by what factor."""
+    a, e = actual.double(), expected.double()
+    # not-a-number is worse than any number
+    gap = torch.where(wrong, (a - e).abs().nan_to_num(nan=math.inf, posinf=math.inf), -1.0)
+    worst = torch.unravel_index(gap.argmax(), gap.shape)
+    at = [int(i) for i in worst]
+    lines = (
+        f"{what}: {int(wrong.sum())} of {wrong.numel()} elements differ, the worst at {at}: "
+        f"expected {float(e[worst]):.9g}, got {float(a[worst]):.9g}"
+    )
+    return lines + _hint(a, e, wrong)
+
+
+def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
+    """Name the pattern of the fault where there is a plain one."""
+    if not actual.isfinite().all():
+        return f"; {int((~actual.isfinite()).sum())} are not finite (read out of bounds?)"
+    usable = expected.abs() > 1e-3 * expected.abs().max()
+    ratios = (actual / expected)[usable]
+    if ratios.numel() > 1:
+        factor = float(ratios.median())
+        if (ratios - factor).abs().max() <= 1e-4 * max(abs(factor), 1e-4):
+            return f"; all are {factor:.5g} times what they should be"
+    if actual.dim() >= 2 and actual.shape[0] == actual.shape[1]:
+        swapped = actual.transpose(0, 1)
+        if swapped.shape == expected.shape and torch.allclose(swapped, expected, rtol=1e-4):
+            return "; the first two axes are exchanged"
+    if sorted(actual.flatten().tolist()) == sorted(expected.flatten().tolist()):
+        return "; the values are right but in the wrong places (view instead of transpose?)"
+    if wrong.dim() == 4 and wrong.any():
+        return _border_hint(wrong)
+    return ""
+
+
+def _border_hint(wrong: Tensor) -> str:
+    h, w = wrong.shape[2:]
+    rows = wrong.any(0).any(0).any(1).nonzero().flatten().tolist()
+    columns = wrong.any(0).any(0).any(0).nonzero().flatten().tolist()
+    places = []
+    if len(rows) < h:
+        places.append(f"rows {_span(rows)} of {h}")
+    if len(columns) < w:
+        places.append(f"columns {_span(columns)} of {w}")
+    channels = wrong.any(0).any(1).any(1).nonzero().flatten().tolist()
+    if len(channels) < wrong.shape[1]:
+        places.append(f"channels {_span(channels)} of {wrong.shape[1]}")
+    pictures = wrong.flatten(1).any(1).nonzero().flatten().tolist()
+    if len(pictures) < wrong.shape[0]:
+        places.append(f"pictures {_span(pictures)} of {wrong.shape[0]}")
+    return f"; only in {', '.join(places)}" if places else ""
+
+
+def _span(indices: list[int]) -> str:
+    return ", ".join(map(str, indices[:6])) + (", ..." if len(indices) > 6 else "")

@@ -1,0 +1,130 @@
+"""torch.nn's counterparts of the layers, for comparison with autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.conv import Conv2d, TransposeConv2d
+from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+from scratchnet.module import Module
+from scratchnet.testing.closeness import ConformanceError
+
+Twin = nn.Module | Callable[..., Tensor]
+
+
+class UpsampleThenConv(nn.Module):
+    """torch.nn's upsampling and convolution, with the parameters' names of Upsampling."""
+
+    def __init__(self, layer: Upsampling) -> None:
+        super().__init__()
+        self.upsample = nn.UpsamplingNearest2d(scale_factor=layer.scale_factor)
+        self.weight = nn.Parameter(torch.zeros_like(layer.weight))
+        self.bias = None if layer.bias is None else nn.Parameter(torch.zeros_like(layer.bias))
+        self.geometry = layer.stride, layer.padding, layer.dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of the upsampled x."""
+        pictures = x if x.dim() == 4 else x.unsqueeze(0)
+        y = nn.functional.conv2d(self.upsample(pictures), self.weight, self.bias, *self.geometry)
+        return y if x.dim() == 4 else y.squeeze(0)
+
+
+class UpsamplePictures(nn.Module):
+    """torch.nn's nearest upsampling, which alone does not take a picture without a batch axis."""
+
+    def __init__(self, layer: NearestUpsampling) -> None:
+        super().__init__()
+        self.upsample = nn.UpsamplingNearest2d(scale_factor=layer.scale_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the upsampled x."""
+        y: Tensor = self.upsample(x if x.dim() == 4 else x.unsqueeze(0))
+        return y if x.dim() == 4 else y.squeeze(0)
+
+
+def torch_twin(layer: Module) -> nn.Module | None:
+    """Return torch.nn's counterpart of a built-in layer, with its parameters; or None."""
+    twin = _build(layer)
+    if twin is not None:
+        share_parameters(layer, twin)
+    return twin
+
+
+def _build(layer: Module) -> nn.Module | None:
+    kind = type(layer)
+    if isinstance(layer, Conv2d) and kind is Conv2d:
+        return nn.Conv2d(**layer.config())
+    if isinstance(layer, TransposeConv2d) and kind is TransposeConv2d:
+        return nn.ConvTranspose2d(**layer.config())
+    if isinstance(layer, Upsampling) and kind is Upsampling:
+        return UpsampleThenConv(layer)
+    if isinstance(layer, NearestUpsampling) and kind is NearestUpsampling:
+        return UpsamplePictures(layer)
+    return {ReLU: nn.ReLU, Sigmoid: nn.Sigmoid}[kind]() if kind in (ReLU, Sigmoid) else None
+
+
+def share_parameters(layer: Module, twin: nn.Module) -> None:
+    """Copy the layer's parameters into ``twin``, by name, or in order where the names differ.
+
+    Raises:
+        ConformanceError: number or shapes of the parameters differ.
+    """
+    own, theirs = layer.state_dict(), twin.state_dict()
+    shapes = [tuple(t.shape) for t in own.values()]
+    if own.keys() != theirs.keys() and shapes == [tuple(t.shape) for t in theirs.values()]:
+        own = dict(zip(theirs, own.values(), strict=True))
+    if {k: t.shape for k, t in own.items()} != {k: t.shape for k, t in theirs.items()}:
+        raise ConformanceError(
+            "the twin is expected to have the layer's parameters: the layer has "
+            f"{ {k: tuple(t.shape) for k, t in own.items()} }, the twin "
+            f"{ {k: tuple(t.shape) for k, t in theirs.items()} }"
+        )
+    dtype = next((t.dtype for t in own.values()), None)
+    if dtype is not None:
+        twin.to(dtype)
+    twin.load_state_dict({k: t.detach().clone() for k, t in own.items()})
+
+
+def autograd(
+    twin: Twin, inputs: Sequence[Tensor], layer: Module, grad_y: Tensor
+) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    """Run ``twin`` under autograd with the layer's parameters.
+
+    Args:
+        twin: a module, whose parameters are overwritten with the layer's; or a function that is
+            called with the inputs and then the layer's parameters, in order.
+        inputs: as the layer's forward takes them.
+        layer: whose parameters to use.
+        grad_y: the gradient of the output.
+
+    Returns:
+        The output, the gradients of the inputs, and the gradients of the parameters by the layer's
+        names.
+    """
+    leaves = [x.detach().clone().requires_grad_() for x in inputs]
+    names = [name for name, _, _ in layer.named_param()]
+    with torch.enable_grad():
+        if isinstance(twin, nn.Module):
+            share_parameters(layer, twin)
+            parameters = list(twin.parameters())
+            named = dict(twin.named_parameters())
+            if set(named) == set(names):
+                parameters = [named[name] for name in names]
+            y = twin(*leaves)
+        else:
+            parameters = [
+                nn.Parameter(value.detach().clone()) for _, value, _ in layer.named_param()
+            ]
+            y = twin(*leaves, *parameters)
+        grads = torch.autograd.grad(
+            y, [*leaves, *parameters], grad_y, allow_unused=True, materialize_grads=True
+        )
+    return (
+        y.detach(),
+        list(grads[: len(leaves)]),
+        dict(zip(names, grads[len(leaves) :], strict=True)),
+    )

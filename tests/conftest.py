@@ -1,0 +1,83 @@
+"""`--backend NAME` runs the whole suite on one backend; without it, tests that take the fixture
+`backend` run on every built-in backend that is available here, and all others on `auto`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import resources
+
+import pytest
+import torch
+
+import scratchnet
+from scratchnet.backends import dispatch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", help="run everything on this backend (a name or module:Object)")
+    parser.addoption(
+        "--require-cpp",
+        action="store_true",
+        help="fail where the C++ backend is missing, even if there was no compiler to build it",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    torch.set_num_threads(1)  # the shapes are small: more threads would only wait for each other
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", _backends(metafunc.config), indirect=True, scope="function")
+
+
+def pytest_ignore_collect(collection_path, config: pytest.Config) -> bool | None:
+    """Leave out the proof that C++ ran where the build's record says that it could not be built."""
+    if collection_path.name != "test_cpp_runs.py" or config.getoption("--require-cpp"):
+        return None
+    return True if _no_compiler() else None
+
+
+def _backends(config: pytest.Config) -> list[str]:
+    chosen = config.getoption("--backend")
+    if chosen:
+        return [chosen]
+    own = [n for n in scratchnet.backends.names() if scratchnet.backends.info(n).builtin]
+    return [name for name in own if _available(name)]
+
+
+def _available(name: str) -> bool:
+    try:
+        return scratchnet.backends.get(name).available() is True
+    except scratchnet.ScratchnetError:
+        return False
+
+
+def _no_compiler() -> bool:
+    record = resources.files("scratchnet").joinpath("_build_info.json")
+    if not record.is_file():
+        return False  # not built at all: the proof must fail
+    return json.loads(record.read_text()).get("compiler") is None
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test starts with no selection but --backend's, which subprocesses inherit."""
+    for variable in ("SCRATCHNET_PLUGINS", "SCRATCHNET_BLOCK", "SCRATCHNET_VERIFY"):
+        monkeypatch.delenv(variable, raising=False)
+    chosen = request.config.getoption("--backend")
+    if chosen:
+        monkeypatch.setenv(dispatch.VARIABLE, chosen)
+    else:
+        monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    yield
+    scratchnet.set_backend("auto")
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a backend, which is selected while the test runs."""
+    with scratchnet.use_backend(request.param):
+        yield request.param

@@ -1,0 +1,152 @@
+"""The optimizers, step by step, against torch.optim's."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+
+import scratchnet
+from scratchnet.errors import ArgumentError, ScratchnetError
+from scratchnet.testing.closeness import assert_close
+from scratchnet.testing.tensors import normal
+
+SHAPES = [(3, 2, 3, 3), (3,), (1, 1), ()]
+STEPS = 6
+
+SGD_OPTIONS = [
+    {
+        "lr": lr,
+        "momentum": momentum,
+        "dampening": dampening,
+        "weight_decay": weight_decay,
+        "nesterov": nesterov,
+        "maximize": maximize,
+    }
+    for lr, momentum, dampening, weight_decay, nesterov, maximize in product(
+        [0.1], [0, 0.9], [0, 0.3], [0, 0.05], [False, True], [False, True]
+    )
+    if not nesterov or (momentum > 0 and dampening == 0)
+]
+ADAM_OPTIONS = [
+    {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+    for lr, betas, eps, weight_decay in product(
+        [1e-3, 0.1], [(0.9, 0.999), (0.0, 0.5)], [1e-8, 0.1], [0, 0.05]
+    )
+]
+
+
+def parameters(dtype: torch.dtype) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    values = [normal(shape, dtype, seed) for seed, shape in enumerate(SHAPES)]
+    return [(value, torch.zeros_like(value)) for value in values]
+
+
+def compare(name: str, options: dict, dtype: torch.dtype) -> None:
+    ours = parameters(dtype)
+    theirs = [torch.nn.Parameter(value.clone()) for value, _ in ours]
+    own = getattr(scratchnet, name)(ours, **options)
+    peer = getattr(torch.optim, name)(theirs, **options)
+    for step in range(STEPS):
+        for i, ((_, grad), parameter) in enumerate(zip(ours, theirs, strict=True)):
+            grad.copy_(normal(grad.shape, dtype, 10 * step + i))
+            parameter.grad = grad.clone()
+        if step == 3:  # as a schedule does
+            own.lr = peer.param_groups[0]["lr"] = options["lr"] / 3
+        before = [grad.clone() for _, grad in ours]
+        own.step()
+        peer.step()
+        for (value, grad), kept, parameter in zip(ours, before, theirs, strict=True):
+            eps = torch.finfo(dtype).eps
+            assert_close(value, parameter.detach(), f"step {step}", rtol=8 * eps)
+            assert torch.equal(grad, kept), "an optimizer must not write to the gradients"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", SGD_OPTIONS, ids=str)
+def test_sgd(options: dict, dtype: torch.dtype) -> None:
+    compare("SGD", options, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", ADAM_OPTIONS, ids=str)
+def test_adam(options: dict, dtype: torch.dtype) -> None:
+    compare("Adam", options, dtype)
+
+
+def test_parameters_change_in_place() -> None:
+    layer = scratchnet.Conv2d(2, 3, 3)
+    weight, before = layer.weight, layer.weight.clone()
+    sgd = scratchnet.SGD(layer.param(), 0.5)
+    layer.grad_weight.fill_(1)
+    sgd.step()
+    assert layer.weight is weight
+    assert torch.equal(weight, before - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2}), ("Adam", {"lr": 0.1})],
+)
+def test_it_continues_from_a_saved_state(name: str, options: dict) -> None:
+    def run(optimizer: object, params: list, steps: range) -> None:
+        for step in steps:
+            for i, (_, grad) in enumerate(params):
+                grad.copy_(normal(grad.shape, torch.float32, 10 * step + i))
+            optimizer.step()
+
+    make = getattr(scratchnet, name)
+    straight = parameters(torch.float32)
+    run(make(straight, **options), straight, range(6))
+
+    first, second = parameters(torch.float32), parameters(torch.float32)
+    stopped = make(first, **options)
+    run(stopped, first, range(3))
+    for (value, _), (kept, _) in zip(second, first, strict=True):
+        value.copy_(kept)
+    resumed = make(second, **options)
+    resumed.load_state_dict({k: v.clone() for k, v in stopped.state_dict().items()})
+    run(resumed, second, range(3, 6))
+    for (value, _), (expected, _) in zip(second, straight, strict=True):
+        assert torch.equal(value, expected)
+
+
+def test_a_state_of_other_parameters_is_refused_and_nothing_changes() -> None:
+    sgd = scratchnet.SGD(parameters(torch.float32), 0.1, momentum=0.9)
+    sgd.step()
+    state = sgd.state_dict()
+    other = scratchnet.SGD(scratchnet.Conv2d(2, 3, 3).param(), 0.1, momentum=0.9)
+    with pytest.raises(ScratchnetError, match="this state belongs to another SGD"):
+        other.load_state_dict(state)
+    assert other.steps == 0
+    del state["step"]
+    with pytest.raises(ScratchnetError, match="expected a step"):
+        sgd.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("SGD", {"lr": -0.1}, "lr is expected to be at least 0, got -0.1"),
+        ("SGD", {"lr": float("nan")}, "lr is expected to be at least 0, got nan"),
+        ("SGD", {"lr": 0.1, "momentum": -1}, "momentum is expected"),
+        ("SGD", {"lr": 0.1, "weight_decay": -1}, "weight_decay is expected"),
+        ("SGD", {"lr": 0.1, "nesterov": True}, "nesterov expects momentum > 0"),
+        (
+            "SGD",
+            {"lr": 0.1, "nesterov": True, "momentum": 0.9, "dampening": 0.1},
+            "dampening = 0, got momentum=0.9, dampening=0.1",
+        ),
+        ("Adam", {"betas": (1.0, 0.9)}, r"betas are expected in \[0, 1\)"),
+        ("Adam", {"eps": -1}, "eps is expected"),
+    ],
+)
+def test_wrong_options(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        getattr(scratchnet, name)(parameters(torch.float32), **options)
+
+
+@pytest.mark.parametrize("make", [scratchnet.SGD, scratchnet.Adam])
+def test_nothing_to_train(make: type) -> None:
+    with pytest.raises(ArgumentError, match=r"model.param\(\) returns them; got none"):
+        make(scratchnet.ReLU().param(), lr=0.1)
