@@ -1,7 +1,8 @@
-"""Weights and training states on disk: safetensors files, written atomically, that describe themselves.
+"""Weights and training states on disk: safetensors files that describe themselves.
 
-A weights file holds the tensors of ``model.state_dict()`` under torch.nn's key names, and in its header the name and
-the arguments of the network, so that the file alone is enough to rebuild it. Any safetensors reader can open it.
+A weights file holds the tensors of ``model.state_dict()`` under torch.nn's key names, and in its
+header the name and the arguments of the network, so that the file alone is enough to rebuild it.
+Any safetensors reader can open it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def save(
     Args:
         model: what to save.
         path: the file; replaced atomically if it exists.
-        name: the network's name in :mod:`scratchnet.models`; without it :func:`load` needs a model to load into.
+        name: the network's name in :mod:`scratchnet.models`; without it :func:`load` needs a model
+            to load into.
         args: the keyword arguments that :func:`scratchnet.models.build` was given for it.
         config: how it was trained (``TrainConfig.as_dict()``), for the record.
 
@@ -60,14 +62,15 @@ def load(path: str | Path, model: Module | None = None) -> Module:
 
     Args:
         path: a file written by :func:`save` or by training.
-        model: an existing model to load the weights into, whatever wrote the file; by default the network that the
-            file names is built.
+        model: an existing model to load the weights into, whatever wrote the file; by default the
+            network that the file names is built.
 
     Returns:
         The model, in eval mode and in the dtype of the weights.
 
     Raises:
-        ScratchnetError: if the file is missing, damaged, not a weights file, or does not fit the model.
+        ScratchnetError: if the file is missing, damaged, not a weights file, or does not fit the
+            model.
     """
     if model is None:
         about = describe(path)
@@ -88,7 +91,7 @@ def load(path: str | Path, model: Module | None = None) -> Module:
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """What a weights file says of itself: ``name`` and ``args`` of the network, ``config`` of its training.
+    """What a weights file says: ``name`` and ``args`` of the network, ``config`` of its training.
 
     Raises:
         ScratchnetError: if the file is missing, damaged, or was not written by :func:`save`.
@@ -113,7 +116,8 @@ def find_weights(which: str | Path | None = None) -> Path:
     """The weights file that a user means.
 
     Args:
-        which: a weights file, a run's directory, or the name of shipped weights; None for the default ones.
+        which: a weights file, a run's directory, or the name of shipped weights; None for the
+            default ones.
 
     Raises:
         ScratchnetError: if there is no such thing; the message lists the shipped names.
@@ -124,7 +128,8 @@ def find_weights(which: str | Path | None = None) -> Path:
         if name in there:
             return there[name]
         raise ScratchnetError(
-            "no weights came with this installation; train some with `scratchnet train` and name its run"
+            "no weights came with this installation; train some with `scratchnet train` and name "
+            "the run's folder"
         )
     path = Path(which)
     if path.is_dir():

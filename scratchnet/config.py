@@ -10,7 +10,6 @@ from typing import Any
 from scratchnet.errors import ScratchnetError
 from scratchnet.files import read_json
 
-
 SOURCES = ("data", "images", "noisy_a", "noisy_b")
 """The settings that name where the pictures come from."""
 
@@ -28,17 +27,19 @@ class TrainConfig:
         momentum, dampening, nesterov: for ``sgd``.
         betas, eps: for ``adam``.
         weight_decay: L2 penalty, for both.
-        schedule: name of a schedule in :mod:`scratchnet.schedule`; it multiplies ``lr`` step by step.
+        schedule: name of a schedule in :mod:`scratchnet.schedule`; it multiplies ``lr`` step by
+            step.
         batch_size: pictures in a step.
         epochs: passes over all pairs.
         seed: draws the initial weights, the order of the batches and the built-in noise.
         dtype: ``"float32"`` or ``"float64"``.
-        data: directory with ``train_data.pkl`` and ``val_data.pkl``; None for the built-in photographs.
+        data: directory with ``train_data.pkl`` and ``val_data.pkl``; None for the built-in
+            photographs.
         images: directory of clean pictures, to which ``noise`` is added.
         noisy_a, noisy_b: two directories with two noisy pictures of each scene.
         noise: noise model, such as ``"subpixel"`` or ``"gaussian:25"``.
-        n_train, n_val: how many pairs to cut to train on and to validate on; with ``data`` at most so many, and None
-            is all there are.
+        n_train, n_val: how many pairs to cut to train on and to validate on; with ``data`` at most
+            so many, and None is all there are.
         size: side of the square pictures that are cut from larger ones; ``data`` has its own.
         backend: the backend asked for; None for the usual choice.
         threads: threads for the kernels; None for torch's default.
@@ -91,8 +92,8 @@ class TrainConfig:
     def with_options(self, **options: Any) -> TrainConfig:
         """A copy with a user's options over these settings, each left alone where it is None.
 
-        Naming a data source drops the one in these settings, and ``data`` is used whole unless ``n_train`` or
-        ``n_val`` limit it.
+        Naming a data source drops the one in these settings, and ``data`` is used whole unless
+        ``n_train`` or ``n_val`` limit it.
 
         Raises:
             ScratchnetError: for an impossible value, or more than one data source.
@@ -145,7 +146,7 @@ def _check(config: TrainConfig) -> None:
 
 PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "quick": (
-        "built-in photographs, a small residual network, Adam with a one-cycle schedule: about a minute",
+        "built-in photographs, a small residual network, Adam, one-cycle schedule: about a minute",
         TrainConfig(),
     ),
     "paper": (

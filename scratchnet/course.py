@@ -1,4 +1,4 @@
-"""The paper's network behind the interface of the deep-learning course that its project comes from."""
+"""The paper's network behind the interface of the deep-learning course that it comes from."""
 
 from __future__ import annotations
 
@@ -64,10 +64,18 @@ class Model:
             ShapeError: if they differ in shape, or H or W is not divisible by 4.
             DivergedError: if the loss is no longer finite.
         """
-        noisy_a, noisy_b = _pictures(train_input, "train_input"), _pictures(train_target, "train_target")
+        noisy_a, noisy_b = (
+            _pictures(train_input, "train_input"),
+            _pictures(train_target, "train_target"),
+        )
         # The course's interface knows no validation pictures; the trainer gets a pair to look at.
         data = NoisyPairs(
-            noisy_a, noisy_b, noisy_a[:1], noisy_b[:1], val_is_clean=False, source="the course's train()"
+            noisy_a,
+            noisy_b,
+            noisy_a[:1],
+            noisy_b[:1],
+            val_is_clean=False,
+            source="the course's train()",
         )
         Trainer(
             self.network,

@@ -24,7 +24,8 @@ class Denoiser:
     """A network, ready for pictures of any size.
 
     Args:
-        model: maps (N, 3, H, W) with values 0..1 to the same shape, at least for sides of some multiple.
+        model: maps (N, 3, H, W) with values 0..1 to the same shape, at least for sides of some
+            multiple.
         tile: side of the tiles that large pictures are cut into, in pixels.
 
     Attributes:
@@ -44,10 +45,12 @@ class Denoiser:
     def pixels(self, pixels: Pixels, on_pixels: OnPixels = lambda done: None) -> Pixels:
         """Denoise a decoded picture; alpha passes through.
 
-        A grey picture is shown to the network with three equal channels, and the mean of what comes out is kept.
+        A grey picture is shown to the network with three equal channels, and the mean of what comes
+        out is kept.
 
         Args:
-            pixels: (H, W, C), uint8 or uint16, C from 1 to 4 as in :class:`~scratchnet.imagefile.ImageData`.
+            pixels: (H, W, C), uint8 or uint16, C from 1 to 4 as in
+                :class:`~scratchnet.imagefile.ImageData`.
             on_pixels: called after each tile with the number of pixels it was.
 
         Returns:
@@ -58,7 +61,8 @@ class Denoiser:
         white = float(np.iinfo(pixels.dtype).max)
         out = pixels.copy()
         m = self.form.multiple
-        # Mirrored, so that the added rim looks like more of the picture; "symmetric" does a single pixel too.
+        # Mirrored, so that the added rim looks like more of the picture; "symmetric" does a single
+        # pixel too.
         padded = np.pad(
             pixels[..., :colours], ((0, -height % m), (0, -width % m), (0, 0)), mode="symmetric"
         )
@@ -96,7 +100,8 @@ class Denoiser:
         m = self.form.multiple
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % m or x.shape[3] % m:
             raise DataError(
-                f"expected pictures (N, 3, H, W) with H and W multiples of {m}, got {tuple(x.shape)}"
+                f"expected pictures (N, 3, H, W) with H and W multiples of {m}, "
+                f"got {tuple(x.shape)}"
             )
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
 
@@ -105,7 +110,12 @@ class Denoiser:
 
         size = (x.shape[2], x.shape[3])
         for _ in tiled(
-            self.model.forward, lambda r, c: x[:, :, r, c], write, size, form=self.form, tile=self.tile
+            self.model.forward,
+            lambda r, c: x[:, :, r, c],
+            write,
+            size,
+            form=self.form,
+            tile=self.tile,
         ):
             pass
         return out
@@ -132,14 +142,17 @@ def denoise_file(
         denoiser: the network.
         job: which file, and where to.
         compare: also write :func:`compare_path` of the target, before and after side by side.
-        on_share: called now and then with the share of the work, from 0 to 1, done since the last call.
+        on_share: called now and then with the share of the work, from 0 to 1, done since the last
+            call.
 
     Raises:
         DataError: if the file cannot be read, or the target's format cannot hold the picture.
     """
     noisy = read_image(job.source)
     total = noisy.pixels.shape[0] * noisy.pixels.shape[1]
-    clean = ImageData(denoiser.pixels(noisy.pixels, lambda done: on_share(done / total)), noisy.info)
+    clean = ImageData(
+        denoiser.pixels(noisy.pixels, lambda done: on_share(done / total)), noisy.info
+    )
     write_image(job.target, clean)
     if compare:
         before_after(compare_path(job.target), noisy.pixels, clean.pixels)
@@ -155,8 +168,10 @@ def plan(
 ) -> list[Job]:
     """Decide which file becomes which, before anything is written.
 
-    One picture: ``out`` is the file to write, or an existing folder to write into under the same name. Several
-    pictures, or a folder: ``out`` is a folder, made if need be; the pictures of an input folder keep their places
+    One picture: ``out`` is the file to write, or an existing folder to write into under the same
+        name. Several
+    pictures, or a folder: ``out`` is a folder, made if need be; the pictures of an input folder
+        keep their places
     below it.
 
     Args:
@@ -166,11 +181,14 @@ def plan(
         compare: the pictures of before and after will be written too.
 
     Raises:
-        DataError: if an input is missing, two would be written to one file, an input would be overwritten, a file
-            exists already without ``force``, or an ending names no picture format.
+        DataError: if an input is missing, two would be written to one file, an input would be
+            overwritten, a file exists already without ``force``, or an ending names no picture
+            format.
     """
     if not inputs:
-        raise DataError("nothing to denoise: give at least one picture or folder, then where to write")
+        raise DataError(
+            "nothing to denoise: give at least one picture or folder, then where to write"
+        )
     single = len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir()
     jobs = []
     for path in inputs:
@@ -209,7 +227,9 @@ def _check_targets(jobs: Sequence[Job], *, force: bool, compare: bool) -> None:
                 existing.append(path)
     if existing and not force:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise DataError(f"{existing[0]}{more} exists already: name another OUT, or replace it with --force")
+        raise DataError(
+            f"{existing[0]}{more} exists already: name another OUT, or replace it with --force"
+        )
 
 
 def _within(path: Path, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""How good a denoiser is: its scores on validation pictures, beside the noisy input's and classical denoisers'."""
+"""How good a denoiser is, beside the noisy input and classical denoisers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Scores:
     Attributes:
         psnr: in dB, pooled: −10·log10 of the mean squared error over everything.
         psnr_per_image: in dB, the mean of the pictures' own.
-        ssim: structural similarity, at most 1; None where it was not asked for or the pictures are below 7x7.
+        ssim: structural similarity, at most 1; None where it was not asked for or the pictures are
+            below 7x7.
     """
 
     psnr: float
@@ -40,7 +41,7 @@ class Scores:
 
 
 def as_method(model: Module, dtype: torch.dtype = torch.float32) -> Method:
-    """A network as a :data:`Method`: pictures scaled to 0..1 go in, and what comes out is clipped to 0..1."""
+    """A network as a :data:`Method`: pictures go in as 0..1, what comes out is clipped to that."""
 
     def denoise(noisy: Tensor) -> Tensor:
         return model.forward(to_float(noisy).to(dtype)).clamp(0, 1)
@@ -51,7 +52,7 @@ def as_method(model: Module, dtype: torch.dtype = torch.float32) -> Method:
 def score(
     model: Module, noisy: Tensor, target: Tensor, *, dtype: torch.dtype = torch.float32
 ) -> Scores:
-    """PSNR of a network's output, in batches of bounded size; the network is in eval mode afterwards.
+    """PSNR of a network's output, in bounded batches; it is in eval mode afterwards.
 
     Args:
         model: maps (N, 3, H, W) in 0..1 to the same shape.
@@ -90,7 +91,7 @@ def _score_batches(
     height, width = noisy.shape[-2:]
     size = max(1, _PIXELS_A_BATCH // (height * width))
     with_ssim = with_ssim and min(height, width) >= _SMALLEST_FOR_SSIM
-    for some, wanted in zip(noisy.split(size), target.split(size), strict=True):
+    for some, wanted in zip(torch.split(noisy, size), torch.split(target, size), strict=True):
         out = method(some)
         want = wanted if out.dtype == torch.uint8 else to_float(wanted).to(out.dtype)
         similarity = ssim(out, want) if with_ssim else None
@@ -98,7 +99,7 @@ def _score_batches(
 
 
 def all_methods(model: Module, name: str, dtype: torch.dtype = torch.float32) -> dict[str, Method]:
-    """The noisy input, the network under ``name``, and the classical denoisers, by the names to show."""
+    """The noisy input, the network under ``name``, and the classical denoisers."""
     model.eval()
     return {
         NOISY: lambda noisy: noisy,
@@ -118,9 +119,14 @@ def evaluate(methods: dict[str, Method], data: NoisyPairs) -> Iterator[tuple[str
 
 
 def sample_sheet(
-    path: str | Path, data: NoisyPairs, methods: dict[str, Method], *, columns: int = 8, title: str = ""
+    path: str | Path,
+    data: NoisyPairs,
+    methods: dict[str, Method],
+    *,
+    columns: int = 8,
+    title: str = "",
 ) -> None:
-    """Save a sheet of validation pictures: noisy, as each method denoises them, and clean, with their PSNRs.
+    """Save a sheet of validation pictures: a row for each method, then clean, with PSNRs.
 
     Args:
         path: the PNG file to write.

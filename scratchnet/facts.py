@@ -1,4 +1,4 @@
-"""What this installation consists of and runs on, for ``scratchnet info`` and for records of measurements."""
+"""What this installation is and runs on: for ``scratchnet info`` and beside measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scratchnet.registry import Registry
 
 
 def facts() -> dict[str, Any]:
-    """Versions, machine, build record, backends, layers and networks, as plain values ready for JSON."""
+    """Versions, machine, build record, backends, layers, networks: plain values, as in JSON."""
     build = build_record()
     return {
         "scratchnet": scratchnet.__version__,
@@ -25,7 +25,9 @@ def facts() -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": {"running": torch.__version__, "built_for": (build or {}).get("torch")},
         "threads": torch.get_num_threads(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "build": build,
         "backends": _plugins(backends.registry, _available),

@@ -34,7 +34,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files (0600); what takes its place gets the permissions of any new file.
+        # mkstemp makes private files (0600); what takes its place gets the permissions of any new
+        # file.
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Picture files in and out without loss: 8 or 16 bits a channel, grey or RGB, with or without alpha.
+"""Picture files in and out: 8 or 16 bits a channel, grey or RGB, with or without alpha.
 
-Pillow does the decoding and encoding. What it has no pixel format for, 16 bits in several channels, is read through
-it byte by byte, and written by tifffile or, for PNG, by the few lines that the format needs.
+Pillow does the decoding and encoding. What it has no pixel format for, 16 bits in several channels,
+is read through it byte by byte, and written by tifffile or, for PNG, by the few lines that the
+format needs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class ImageData:
 
     Attributes:
         pixels: (H, W, C), uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
-        info: what travels with it unseen: ``exif`` (with its orientation), ``icc_profile``, ``dpi``.
+        info: what travels with it unseen: ``exif`` (with its orientation), ``icc_profile``,
+            ``dpi``.
     """
 
     pixels: Pixels
@@ -63,7 +65,9 @@ def read_image(path: str | Path) -> ImageData:
         with Image.open(path) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1 and image.format != "MPO":  # an MPO is a photo with a preview attached
-                raise DataError(f"{path} holds {frames} pictures: save the one you mean in a file of its own")
+                raise DataError(
+                    f"{path} holds {frames} pictures: save the one you mean in a file of its own"
+                )
             info = {key: image.info[key] for key in _PASSED_ON if key in image.info}
             if image.mode == "CMYK":
                 info.pop("icc_profile", None)  # describes the CMYK values, not the RGB ones
@@ -82,7 +86,8 @@ def write_image(path: str | Path, image: ImageData) -> None:
     """Encode a picture in the format that the file's ending names, atomically.
 
     Raises:
-        DataError: if the ending is unknown or its format cannot hold such pixels; the message names one that can.
+        DataError: if the ending is unknown or its format cannot hold such pixels; the message names
+            one that can.
     """
     path = Path(path)
     format_ = check_suffix(path)
@@ -119,8 +124,8 @@ def check_suffix(path: str | Path) -> str:
     format_ = Image.registered_extensions().get(suffix)
     if format_ is None or format_ not in Image.SAVE:
         raise DataError(
-            f"{path}: {suffix or 'a name without an ending'} is no picture format that can be written; "
-            "use .png, .tif, .jpg or .webp"
+            f"{path}: {suffix or 'a name without an ending'} is no picture format that can be "
+            "written; use .png, .tif, .jpg or .webp"
         )
     return format_
 
@@ -131,11 +136,17 @@ def _pixels(image: Image.Image, path: str | Path) -> Pixels:
         return deep
     mode = image.mode
     if mode == "F":
-        raise DataError(f"{path} holds floating-point pixels: save it with 8 or 16 bits per channel first")
-    if mode.startswith("I"):  # 16-bit grey; "I" is 32 bits wide, but what PNG and PGM put there is 16
+        raise DataError(
+            f"{path} holds floating-point pixels: save it with 8 or 16 bits per channel first"
+        )
+    if mode.startswith(
+        "I"
+    ):  # 16-bit grey; "I" is 32 bits wide, but what PNG and PGM put there is 16
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DataError(f"{path} holds 32-bit pixels: save it with 8 or 16 bits per channel first")
+            raise DataError(
+                f"{path} holds 32-bit pixels: save it with 8 or 16 bits per channel first"
+            )
         return values.astype(np.uint16)[..., None]
     transparent = "transparency" in image.info
     if mode in ("1", "L", "LA", "La"):
@@ -149,12 +160,13 @@ def _pixels(image: Image.Image, path: str | Path) -> Pixels:
 def _deep_pixels(image: Image.Image) -> npt.NDArray[np.uint16] | None:
     """The pixels of a picture with 16 bits in several channels, or None if it is another kind.
 
-    Pillow decodes such files but keeps only each value's high byte. Told that the bytes come in the other order, it
+    Pillow decodes such files but keeps only each value's high byte. Told that the bytes come in the
+    other order, it
     keeps the low byte: decoding twice gives both.
     """
     tiles = getattr(image, "tile", [])
-    raws = {t.args if isinstance(t.args, str) else t.args[0] for t in tiles if t.args}
-    raw = raws.pop() if len(raws) == 1 else None
+    arguments = {t.args[0] if isinstance(t.args, tuple) and t.args else t.args for t in tiles}
+    raw = arguments.pop() if len(arguments) == 1 else None
     if not isinstance(image, ImageFile.ImageFile) or not isinstance(raw, str):
         return None
     native = "L" if sys.byteorder == "little" else "B"
@@ -175,7 +187,7 @@ def _deep_pixels(image: Image.Image) -> npt.NDArray[np.uint16] | None:
 def _decode_as(image: ImageFile.ImageFile, raw: str) -> npt.NDArray[np.uint8]:
     with Image.open(image.filename) as again:
         again.tile = [
-            t._replace(args=raw if isinstance(t.args, str) else (raw, *t.args[1:]))
+            t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw)
             for t in again.tile
         ]
         return np.array(again)
@@ -208,7 +220,7 @@ def _write_16_bit(path: Path, image: ImageData, format_: str) -> None:
 
 
 def _png_16_bit(image: ImageData) -> bytes:
-    """A 16-bit PNG (W3C recommendation, third edition, sections 5 and 9), every row filtered by "Up"."""
+    """A 16-bit PNG (W3C, third edition, sections 5 and 9), every row filtered by "Up"."""
     height, width, channels = image.pixels.shape
     rows = np.ascontiguousarray(image.pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
@@ -230,7 +242,7 @@ def _png_16_bit(image: ImageData) -> bytes:
         out += chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
     if exif := image.info.get("exif"):
         out += chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    return out + chunk(b"IDAT", zlib.compress(filtered, 6)) + chunk(b"IEND", b"")
+    return out + chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)) + chunk(b"IEND", b"")
 
 
 def _first_line(error: Exception) -> str:

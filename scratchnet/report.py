@@ -94,7 +94,8 @@ def sheet(
 
     Args:
         path: where to.
-        rows: (name, pictures, a label under each) from top to bottom, equally many pictures in each.
+        rows: (name, pictures, a label under each) from top to bottom, equally many pictures in
+            each.
         title: a line above all.
         cell: width of a picture on the sheet, in pixels.
     """
@@ -108,7 +109,8 @@ def sheet(
     total_h = top + len(rows) * (height + caption + gap)
     figure = Figure(figsize=(total_w / DPI, total_h / DPI), dpi=DPI)
     for row, (name, pictures, labels) in enumerate(rows):
-        # Placed by hand and not by a layout engine, so that every cell is the same whole number of pixels.
+        # Placed by hand and not by a layout engine, so that every cell is the same whole number of
+        # pixels.
         y = total_h - top - row * (height + caption + gap) - height
         figure.text(
             8 / total_w, (y + height / 2) / total_h, name, color=INK, va="center", fontsize=11
@@ -135,7 +137,7 @@ def sheet(
 
 
 def before_after(path: str | Path, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
-    """Save a picture before and after side by side: whole, and below a detail enlarged without smoothing.
+    """Save a picture before and after side by side: whole, and below an enlarged detail.
 
     Args:
         path: the PNG file to write.

@@ -1,4 +1,4 @@
-"""A run: a training with a directory of its own, from which it can be seen, used, resumed and reproduced."""
+"""A run: a training with a directory, from which it can be used, resumed and reproduced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from scratchnet import checkpoint, models, schedule
 from scratchnet.backends import dispatch
 from scratchnet.checkpoint import STATE, WEIGHTS
 from scratchnet.config import TrainConfig, load_config
-from scratchnet.data import NoisyPairs, builtin, from_directory, from_images, from_noisy_folders, to_float
+from scratchnet.data import (
+    NoisyPairs,
+    builtin,
+    from_directory,
+    from_images,
+    from_noisy_folders,
+    to_float,
+)
 from scratchnet.errors import ScratchnetError
 from scratchnet.evaluation import NOISY, Scores, as_method, sample_sheet, score_noisy
 from scratchnet.files import write_json, write_text
@@ -85,7 +92,11 @@ def make_trainer(
 def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
     if config.optimizer == "adam":
         return Adam(
-            model.param(), config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
+            model.param(),
+            config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
         )
     return SGD(
         model.param(),
@@ -97,7 +108,7 @@ def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
     )
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - like its base, it is not an error
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a training; the message says what is kept."""
 
 
@@ -129,13 +140,14 @@ def train(
     Args:
         config: what to do.
         out: the run's directory; None for a new ``runs/<preset>-<n>``.
-        resume: go on with the run in ``out`` from its last complete epoch (if there is none, from the start).
+        resume: go on with the run in ``out`` from its last complete epoch (if there is none, from
+            the start).
         force: replace the run in ``out``.
         callbacks: what watches; the run's own writing comes before them at each epoch.
 
     Raises:
-        ScratchnetError: if something in ``config`` cannot be, or ``out`` is in use and neither ``resume`` nor
-            ``force`` is given.
+        ScratchnetError: if something in ``config`` cannot be, or ``out`` is in use and neither
+            ``resume`` nor ``force`` is given.
         DivergedError: if the loss is no longer finite. The last complete epoch is kept.
         Interrupted: at Ctrl-C. The last complete epoch is kept.
     """
@@ -189,7 +201,8 @@ def check_out(out: Path, *, force: bool) -> None:
     """Refuse a directory that is in use.
 
     Raises:
-        ScratchnetError: if ``out`` is a file, or a directory with something in it and not ``force``.
+        ScratchnetError: if ``out`` is a file, or a directory with something in it and not
+            ``force``.
     """
     if out.exists() and not out.is_dir():
         raise ScratchnetError(f"{out} is a file; name a directory for the run")
@@ -223,7 +236,7 @@ class _Keeper(Callback):
 
 
 def _claim(out: Path | None, preset: str, *, force: bool) -> Path:
-    """Make the run's directory; numbered ones are claimed by making them, so that two runs never share one."""
+    """Make the run's directory. Making a numbered one claims it: two runs never share one."""
     try:
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -239,7 +252,9 @@ def _claim(out: Path | None, preset: str, *, force: bool) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise ScratchnetError(f"cannot make the directory {error.filename}: {error.strerror}") from error
+        raise ScratchnetError(
+            f"cannot make the directory {error.filename}: {error.strerror}"
+        ) from error
 
 
 def _discard(out: Path) -> None:
@@ -251,7 +266,7 @@ def _discard(out: Path) -> None:
 
 
 def _backends_used(trainer: Trainer) -> list[str]:
-    """The backends that run this network: found by sending one picture through it, before anything is written."""
+    """The backends that run this network, found by sending one picture through it."""
     with dispatch.trace() as calls:
         trainer.model.forward(to_float(trainer.data.val_noisy[:1]).to(trainer.dtype))
     return sorted({backend for _, backend in calls})

@@ -1,7 +1,8 @@
 """Apply a network to a picture of any size, tile by tile, as if in one piece.
 
-Each tile is given with a margin of real picture around it, as wide as the network looks; only what the margin cannot
-have disturbed is kept. So the tiles fit together without a seam, and memory is bounded by the tile, not the picture.
+Each tile is given with a margin of real picture around it, as wide as the network looks; only what
+the margin cannot have disturbed is kept. So the tiles fit together without a seam, and memory is
+bounded by the tile, not the picture.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Geometry:
 
     Attributes:
         multiple: it keeps the size of pictures whose sides are multiples of this.
-        margin: no output pixel depends on an input pixel farther away than this, vertically or horizontally;
-            None if the network looks at the whole picture.
+        margin: no output pixel depends on an input pixel farther away than this, vertically or
+            horizontally; None if the network looks at the whole picture.
     """
 
     multiple: int
@@ -40,9 +41,9 @@ class Geometry:
 def geometry(model: Module) -> Geometry:
     """Measure a network's size multiple and margin, by its own forward and backward.
 
-    The margin is read off the backward pass: the gradient of one output pixel with respect to the input is zero
-    wherever the network does not look. A copy of the network with small positive weights is used for it, so that no
-    ReLU is shut and nothing cancels out.
+    The margin is read off the backward pass: the gradient of one output pixel with respect to the
+    input is zero wherever the network does not look. A copy of the network with small positive
+    weights is used for it, so that no ReLU is shut and nothing cancels out.
 
     Args:
         model: a network from (N, 3, H, W) to the same shape; left as it is.
@@ -117,7 +118,8 @@ def _up(value: int, multiple: int) -> int:
 def _multiple(probe: Module) -> int:
     probe.eval()
     for multiple in _MULTIPLES:
-        # Rectangles of odd and even multiples: a network that only keeps 64 must not pass for one that keeps 32.
+        # Rectangles of odd and even multiples: a network that only keeps 64 must not pass for one
+        # that keeps 32.
         if all(_keeps(probe, multiple * h, multiple * w) for h, w in ((3, 4), (5, 3))):
             return multiple
     raise ScratchnetError(
@@ -135,13 +137,14 @@ def _keeps(probe: Module, height: int, width: int) -> bool:
 
 
 def _margin(probe: Module, side: int, multiple: int) -> int | None:
-    """The margin as seen in a square of ``side``, or None if the network may look farther than that."""
+    """The margin as seen in a square of ``side``; None if the network may look farther."""
     probe.train()
     x = torch.full((1, 3, side, side), 0.5, dtype=torch.float64)
     y = probe.forward(x)
     centre = side // 2 - (side // 2) % multiple
     margin = 0
-    # Within a cell of a strided network every pixel sees something else; the diagonal has all offsets of both axes.
+    # Within a cell of a strided network every pixel sees something else; the diagonal has all
+    # offsets of both axes.
     for offset in range(multiple):
         grad_y = torch.zeros_like(y)
         row = column = centre + offset

@@ -1,7 +1,7 @@
 """Trainer: epochs of seeded batches, the loop that every network here is trained by.
 
-It knows a model, an optimizer, noisy pairs and nothing of what they are made of. It prints nothing and writes
-nothing: whoever wants to see or keep something hands in a :class:`Callback`.
+It knows a model, an optimizer, noisy pairs and nothing of what they are made of. It prints nothing
+and writes nothing: whoever wants to see or keep something hands in a :class:`Callback`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Epoch:
         epoch: its number, from 1.
         step: steps done since the beginning of the run.
         loss: mean training loss over the epoch's pictures.
-        val_psnr: PSNR on the validation pictures in dB, pooled: of the mean squared error over everything.
+        val_psnr: PSNR on the validation pictures in dB, pooled: of the mean squared error over
+            everything.
         val_psnr_per_image: mean of the validation pictures' own PSNRs, in dB.
         lr: learning rate of the last step.
         seconds: time spent training in this epoch, without validation.
@@ -91,12 +92,15 @@ class Trainer:
 
     Args:
         model: any :class:`Module` that maps (N, 3, H, W) to the same shape; values 0..1.
-        optimizer: made for ``model.param()``; its ``lr`` is the one that the schedule's factor multiplies.
+        optimizer: made for ``model.param()``; its ``lr`` is the one that the schedule's factor
+            multiplies.
         data: the pairs; ``noisy_a`` goes in, ``noisy_b`` is the target.
         batch_size: pairs in a step; the last batch of an epoch may be smaller.
         epochs: passes over all pairs.
-        schedule: ``schedule(step, total_steps)`` gives the factor on the learning rate at a step, from 0.
-        generator: shuffles the batches. A generator of its own, because its state belongs to the run.
+        schedule: ``schedule(step, total_steps)`` gives the factor on the learning rate at a step,
+            from 0.
+        generator: shuffles the batches. A generator of its own, because its state belongs to the
+            run.
         dtype: the pictures are converted to it; the model must be of the same.
         callbacks: what watches.
 
@@ -154,8 +158,8 @@ class Trainer:
             loss = self._train_step(self._floats(self.data.noisy_a, indices), indices)
             if not math.isfinite(loss):
                 raise DivergedError(
-                    f"the loss became {loss} in epoch {epoch}, at step {self.step}: lower the learning "
-                    f"rate (lr is {self.base_lr:g}), or try another seed"
+                    f"the loss became {loss} in epoch {epoch}, at step {self.step}: lower the "
+                    f"learning rate (lr is {self.base_lr:g}), or try another seed"
                 )
             loss_sum += loss * len(indices)
             for callback in self.callbacks:
@@ -192,9 +196,9 @@ class Trainer:
         prediction = self.model.forward(noisy)
         if prediction.shape != target.shape:
             raise ShapeError(
-                f"the network turns pictures of {tuple(noisy.shape[1:])} into {tuple(prediction.shape[1:])}, "
-                "so they cannot be compared: train on pictures whose sides it keeps (multiples of 4 "
-                "for noise2noise)"
+                f"the network turns pictures of {tuple(noisy.shape[1:])} into "
+                f"{tuple(prediction.shape[1:])}, so they cannot be compared: train on pictures "
+                "whose sides it keeps (multiples of 4 for noise2noise)"
             )
         loss = float(mse.forward(prediction, target))
         if math.isfinite(loss):  # else the weights stay what they were, for whoever wants to look
@@ -210,7 +214,7 @@ class Trainer:
     def _floats(self, pictures: Tensor, indices: Tensor) -> Tensor:
         return to_float(pictures[indices]).to(self.dtype)
 
-    # -- stopping and going on -----------------------------------------------------------------------
+    # -- stopping and going on ------------------------------------------------------------------
 
     def state(self) -> TrainingState:
         """Everything that decides how the run goes on; between epochs only."""

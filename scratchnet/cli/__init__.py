@@ -36,12 +36,16 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Train image denoisers without clean pictures, on layers whose gradients are written by hand.
 
-    Start with `scratchnet train`: about a minute later there is a network and pictures of what it does.
+    Start with `scratchnet train`: about a minute later there is a network and pictures of what it
+        does.
     Then `scratchnet denoise IN OUT` applies it to pictures of your own.
     """
 

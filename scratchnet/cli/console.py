@@ -6,6 +6,6 @@ from rich.console import Console
 
 
 def console() -> Console:
-    """Standard output, in colour where it is a terminal; not wrapped where it is a file or a pipe."""
+    """Standard output: in colour on a terminal, without line breaks to a file or a pipe."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=10_000, highlight=False)

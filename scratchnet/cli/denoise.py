@@ -13,7 +13,8 @@ from scratchnet.tiling import TILE
 
 def denoise(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="IN", help="Pictures, or folders of them.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="IN", help="Pictures, or folders of them.", show_default=False),
     ],
     out: Annotated[
         Path,
@@ -26,14 +27,22 @@ def denoise(
     weights: Annotated[
         str | None,
         typer.Option(
-            "--weights", "--model", "-w", metavar="WEIGHTS", help=options.WEIGHTS,
+            "--weights",
+            "--model",
+            "-w",
+            metavar="WEIGHTS",
+            help=options.WEIGHTS,
         ),
     ] = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Also write NAME-compare.png: before and after, side by side.")
+        bool,
+        typer.Option(
+            "--compare", help="Also write NAME-compare.png: before and after, side by side."
+        ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace files that exist. Inputs are never replaced.")
+        bool,
+        typer.Option("--force", "-f", help="Replace files that exist. Inputs are never replaced."),
     ] = False,
     tile: options.Tile = TILE,
     backend: options.Backend = None,
@@ -41,10 +50,13 @@ def denoise(
 ) -> None:
     """Denoise pictures of any size and kind.
 
-    Grey stays grey, transparency, 8 or 16 bits per channel, EXIF data and colour profile are kept. The format
-    follows the ending of OUT: .png, .tif, .jpg, .webp and what else Pillow writes. Large pictures are done in tiles, without a
-    seam and in bounded memory. OUT may be an existing folder, or with several inputs a new one; the pictures of an
-    input folder keep their places below it. Nothing that exists is replaced without `--force`.
+    Grey stays grey, transparency, 8 or 16 bits per channel, EXIF data and colour profile are kept.
+    The format
+    follows the ending of OUT: .png, .tif, .jpg, .webp and what else Pillow writes. Large pictures
+        are done in tiles, without a
+    seam and in bounded memory. OUT may be an existing folder, or with several inputs a new one; the
+    pictures of an input folder keep their places below it. Nothing that exists is replaced without
+    `--force`.
 
     **Examples**
 
@@ -80,12 +92,18 @@ def denoise(
                 else:
                     screen.print(str(job.target), markup=False, highlight=False, soft_wrap=True)
                     if compare:
-                        screen.print(str(compare_path(job.target)), markup=False, highlight=False, soft_wrap=True)
+                        screen.print(
+                            str(compare_path(job.target)),
+                            markup=False,
+                            highlight=False,
+                            soft_wrap=True,
+                        )
                 progress.remove_task(task)
                 progress.update(whole, advance=1)
     if len(failures) == 1:
         raise ScratchnetError(failures[0])
     if failures:
         raise ScratchnetError(
-            f"{len(failures)} of {len(jobs)} pictures could not be done:\n  " + "\n  ".join(failures)
+            f"{len(failures)} of {len(jobs)} pictures could not be done:\n  "
+            + "\n  ".join(failures)
         )

@@ -30,13 +30,19 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Noise to add where the pictures are clean, as for `scratchnet train`. [default: as trained]",
+            help="Noise to add where the pictures are clean, as for `scratchnet train`. "
+            "[default: as trained]",
             rich_help_panel=options.DATA,
         ),
     ] = None,
     n_val: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Validation pictures. [default: as trained]", rich_help_panel=options.DATA),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Validation pictures. [default: as trained]",
+            rich_help_panel=options.DATA,
+        ),
     ] = None,
     size: Annotated[
         int | None,
@@ -49,23 +55,29 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE.png", help="Save a sheet of pictures: noisy, denoised, clean."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.png",
+            help="Save a sheet of pictures: noisy, denoised, clean.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     backend: options.Backend = None,
     threads: options.Threads = None,
 ) -> None:
-    """Measure a denoiser on validation pictures, beside the noisy input and two classical denoisers.
+    """Measure a denoiser, beside the noisy input and two classical denoisers.
 
-    PSNR comes in both current definitions: pooled is that of the mean squared error over everything, per image is
-    the mean of the pictures' own. The data are those that the weights were trained with unless options say
-    otherwise; the validation pictures are never among the training ones.
+    PSNR comes in both current definitions: pooled is that of the mean squared error over
+    everything, per image is the mean of the pictures' own. The data are those that the weights were
+    trained with unless options say otherwise; validation pictures are never among the training ones.
 
     **Examples**
 
     `scratchnet evaluate runs/quick-1` – the figures of a run
 
-    `scratchnet evaluate runs/quick-1 --noise gaussian:25 --out sheet.png` – on other noise, and with pictures
+    `scratchnet evaluate runs/quick-1 --noise gaussian:25 --out sheet.png` – on other noise, and
+    with pictures
 
     `scratchnet evaluate noise2noise --data DIR --json`
     """
@@ -106,14 +118,29 @@ def _print_json(weights: str, source: str, clean: bool, scores: dict[str, Scores
     import json
 
     methods = {name: dataclasses.asdict(value) for name, value in scores.items()}
-    print(json.dumps({"weights": weights, "data": source, "target_is_clean": clean, "methods": methods}, indent=2))
+    print(
+        json.dumps(
+            {"weights": weights, "data": source, "target_is_clean": clean, "methods": methods},
+            indent=2,
+        )
+    )
 
 
 def _table(scores: dict[str, Scores], source: str, clean: bool) -> Table:
     from rich.table import Table
 
-    target = "" if clean else "\nagainst a second noisy picture: lower than against a clean one, and with a ceiling"
-    table = Table(caption=source + target, caption_justify="left", box=None, pad_edge=False, header_style="bold")
+    target = (
+        ""
+        if clean
+        else "\nagainst a second noisy picture: lower than against a clean one, and with a ceiling"
+    )
+    table = Table(
+        caption=source + target,
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
     table.add_column("")
     for heading in ("PSNR pooled", "PSNR per image", "SSIM"):
         table.add_column(heading, justify="right")

@@ -12,7 +12,8 @@ def info(
 ) -> None:
     """Show backends, layers, networks, plugins, the build and the machine.
 
-    This is what to look at when something runs slower than it should, and what to put into a bug report.
+    This is what to look at when something runs slower than it should, and what to put into a bug
+    report.
     """
     from scratchnet.facts import facts
 
@@ -41,21 +42,29 @@ def _show(found: dict[str, Any]) -> None:
     machine = grid()
     built_for = found["torch"]["built_for"]
     machine.add_row("scratchnet", found["scratchnet"])
-    machine.add_row("torch", found["torch"]["running"] + (f", kernels built for {built_for}" if built_for else ""))
+    machine.add_row(
+        "torch",
+        found["torch"]["running"] + (f", kernels built for {built_for}" if built_for else ""),
+    )
     machine.add_row("python", f"{found['python']}, {found['platform']}")
-    machine.add_row("processor", f"{found['cores']} cores, {found['threads']} threads, {found['instruction_set']}")
+    machine.add_row(
+        "processor",
+        f"{found['cores']} cores, {found['threads']} threads, {found['instruction_set']}",
+    )
     build = found["build"]
     machine.add_row(
         "build",
-        ", ".join(f"{key} {value}" for key, value in build.items())
-        if build
-        else "no record: the C++ kernels were not built",
+        _build(build),
     )
     screen.print(machine)
 
     backends = grid("backend", "from", "available")
     for row in found["backends"]:
-        available = "[green]yes[/green]" if row["available"] is True else f"[red]no[/red]: {escape(row['available'])}"
+        available = (
+            "[green]yes[/green]"
+            if row["available"] is True
+            else f"[red]no[/red]: {escape(row['available'])}"
+        )
         backends.add_row(row["name"], _origin(row), available)
     screen.print()
     screen.print(backends)
@@ -70,11 +79,26 @@ def _show(found: dict[str, Any]) -> None:
     screen.print()
     networks = grid()
     networks.add_row("[bold]networks[/bold]", ", ".join(found["models"]))
-    networks.add_row("[bold]weights[/bold]", ", ".join(found["weights"]) or "none came with this installation")
+    networks.add_row(
+        "[bold]weights[/bold]", ", ".join(found["weights"]) or "none came with this installation"
+    )
     screen.print(networks)
     for line in found["problems"]:
         screen.print(f"[red]problem[/red]: {escape(line)}", soft_wrap=True)
 
 
+def _build(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "no record: the C++ kernels were not built"
+    if not record.get("compiled"):
+        return f"without C++ kernels: {record.get('reason')}"
+    sets = ", ".join(record.get("instruction_sets", {}))
+    return f"C++ kernels for {sets}, by {record.get('compiler')}, python {record.get('python')}"
+
+
 def _origin(row: dict[str, Any]) -> str:
-    return f"{row['distribution']} {row['version']}" if row["distribution"] else "registered at run time"
+    return (
+        f"{row['distribution']} {row['version']}"
+        if row["distribution"]
+        else "registered at run time"
+    )

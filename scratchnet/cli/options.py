@@ -26,7 +26,10 @@ Backend = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="Threads to compute with. [default: one a core]", rich_help_panel=MACHINE
+        min=1,
+        metavar="N",
+        help="Threads to compute with. [default: one a core]",
+        rich_help_panel=MACHINE,
     ),
 ]
 Data = Annotated[
@@ -48,8 +51,8 @@ NoisyA = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder of noisy pictures; with `--noisy-b`, a folder of the same scenes under the same names "
-        "with other noise.",
+        help="Folder of noisy pictures; with `--noisy-b`, a folder of the same scenes under the "
+        "same names with other noise.",
         rich_help_panel=DATA,
     ),
 ]
@@ -58,7 +61,8 @@ NoisyB = Annotated[
     typer.Option(metavar="DIR", help="The second noisy folder.", rich_help_panel=DATA),
 ]
 WEIGHTS = (
-    "A weights file, the folder of a run, or the name of weights that come with scratchnet. [default: `residual`]"
+    "A weights file, the folder of a run, or the name of weights that come with scratchnet. "
+    "[default: `residual`]"
 )
 Tile = Annotated[
     int,

@@ -21,7 +21,7 @@ from scratchnet.training import Callback, Epoch, Step, Trainer
 
 
 def bar(*columns: str) -> Progress:
-    """A progress bar: description, bar, time left, and further columns in rich's format language."""
+    """A progress bar with further columns, each in rich's format language."""
     console = Console(stderr=True)
     return Progress(
         SpinnerColumn(),
@@ -39,7 +39,7 @@ def bar(*columns: str) -> Progress:
 
 
 class TrainingProgress(Callback):
-    """A bar with images/s, loss and time left, and a line for each epoch. Use it in a ``with`` block.
+    """A bar with images/s, loss and time left, and a line for each epoch, in a ``with`` block.
 
     Args:
         console: where the lines go.
@@ -72,9 +72,13 @@ class TrainingProgress(Callback):
     def on_begin(self, trainer: Trainer) -> None:
         """Say what there is to do."""
         self.noisy_psnr = score_noisy(trainer.data).psnr
-        self.console.print(trainer.data.source, markup=False, highlight=False, style="dim", soft_wrap=True)
         self.console.print(
-            f"noisy input: {self.noisy_psnr:.2f} dB validation PSNR", highlight=False, soft_wrap=True
+            trainer.data.source, markup=False, highlight=False, style="dim", soft_wrap=True
+        )
+        self.console.print(
+            f"noisy input: {self.noisy_psnr:.2f} dB validation PSNR",
+            highlight=False,
+            soft_wrap=True,
         )
         if trainer.epoch:
             self.console.print(f"going on after epoch {trainer.epoch}", highlight=False)

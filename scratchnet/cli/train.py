@@ -27,7 +27,8 @@ def _option(
 ) -> Any:
     if field is not None:
         text += f" [{_presets(field)}]"
-    return typer.Option(*[flag] * bool(flag), help=text, rich_help_panel=panel, show_default=False, **kwargs)
+    names = () if flag is None else (flag,)
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False, **kwargs)
 
 
 def train(
@@ -36,7 +37,8 @@ def train(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="Settings to start from [default: quick]. " + " ".join(f"`{n}`: {what}." for n, (what, _) in PRESETS.items()),
+            help="Settings to start from [default: quick]. "
+            + " ".join(f"`{n}`: {what}." for n, (what, _) in PRESETS.items()),
             rich_help_panel=RUN,
             show_default=False,
         ),
@@ -44,22 +46,38 @@ def train(
     config: Annotated[
         Path | None,
         _option(
-            "Settings to start from: the `config.json` or the weights of an earlier run.", RUN, metavar="FILE"
+            "Settings to start from: the `config.json` or the weights of an earlier run.",
+            RUN,
+            metavar="FILE",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder for the run. [default: a new runs/PRESET-N]", rich_help_panel=RUN,
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for the run. [default: a new runs/PRESET-N]",
+            rich_help_panel=RUN,
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, _option("Go on with the run in --out from its last epoch.", RUN, flag="--resume")] = False,
+    resume: Annotated[
+        bool, _option("Go on with the run in --out from its last epoch.", RUN, flag="--resume")
+    ] = False,
     force: Annotated[bool, _option("Replace the run in --out.", RUN, flag="--force")] = False,
-    epochs: Annotated[int | None, _option("Passes over all pairs.", RUN, "epochs", metavar="N", min=1)] = None,
+    epochs: Annotated[
+        int | None, _option("Passes over all pairs.", RUN, "epochs", metavar="N", min=1)
+    ] = None,
     seed: Annotated[
         int | None,
-        _option("Decides initial weights, pictures, noise and order of batches.", RUN, "seed", metavar="N", min=0),
+        _option(
+            "Decides initial weights, pictures, noise and order of batches.",
+            RUN,
+            "seed",
+            metavar="N",
+            min=0,
+        ),
     ] = None,
     data: options.Data = None,
     images: options.Images = None,
@@ -68,44 +86,81 @@ def train(
     noise: Annotated[
         str | None,
         _option(
-            "`subpixel`, `gaussian:SIGMA` (grey levels), `poisson:PEAK` (photons at white) or `impulse:P` "
-            "(share of pixels).",
+            "`subpixel`, `gaussian:SIGMA` (grey levels), `poisson:PEAK` (photons at white) or "
+            "`impulse:P` (share of pixels).",
             options.DATA,
-            "noise", metavar="NAME",
+            "noise",
+            metavar="NAME",
         ),
     ] = None,
     n_train: Annotated[
-        int | None, _option("Training pairs (with --data: at most).", options.DATA, "n_train", metavar="N", min=1)
+        int | None,
+        _option(
+            "Training pairs (with --data: at most).", options.DATA, "n_train", metavar="N", min=1
+        ),
     ] = None,
     n_val: Annotated[
-        int | None, _option("Validation pictures (with --data: at most).", options.DATA, "n_val", metavar="N", min=1)
+        int | None,
+        _option(
+            "Validation pictures (with --data: at most).", options.DATA, "n_val", metavar="N", min=1
+        ),
     ] = None,
     size: Annotated[
-        int | None, _option("Side of the pictures that are cut, in pixels.", options.DATA, "size", metavar="N", min=1)
+        int | None,
+        _option(
+            "Side of the pictures that are cut, in pixels.",
+            options.DATA,
+            "size",
+            metavar="N",
+            min=1,
+        ),
     ] = None,
     model: Annotated[
-        str | None, _option("Network; `scratchnet info` lists them.", MODEL, "model", metavar="NAME")
+        str | None,
+        _option("Network; `scratchnet info` lists them.", MODEL, "model", metavar="NAME"),
     ] = None,
     model_arg: Annotated[
         list[str] | None,
-        _option("An argument of the network, such as `depth=7`; repeat for more.", MODEL, metavar="KEY=VALUE"),
+        _option(
+            "An argument of the network, such as `depth=7`; repeat for more.",
+            MODEL,
+            metavar="KEY=VALUE",
+        ),
     ] = None,
-    dtype: Annotated[str | None, _option("`float32` or `float64`.", MODEL, "dtype", metavar="NAME")] = None,
-    optimizer: Annotated[str | None, _option("`sgd` or `adam`.", OPTIMIZER, "optimizer", metavar="NAME")] = None,
+    dtype: Annotated[
+        str | None, _option("`float32` or `float64`.", MODEL, "dtype", metavar="NAME")
+    ] = None,
+    optimizer: Annotated[
+        str | None, _option("`sgd` or `adam`.", OPTIMIZER, "optimizer", metavar="NAME")
+    ] = None,
     lr: Annotated[float | None, _option("Learning rate.", OPTIMIZER, "lr", metavar="X")] = None,
     schedule: Annotated[
         str | None,
-        _option("How lr changes: `constant`, `cosine` or `one-cycle`.", OPTIMIZER, "schedule", metavar="NAME"),
+        _option(
+            "How lr changes: `constant`, `cosine` or `one-cycle`.",
+            OPTIMIZER,
+            "schedule",
+            metavar="NAME",
+        ),
     ] = None,
-    batch_size: Annotated[int | None, _option("Pairs a step.", OPTIMIZER, "batch_size", metavar="N", min=1)] = None,
-    momentum: Annotated[float | None, _option("Momentum of sgd.", OPTIMIZER, "momentum", metavar="X")] = None,
-    dampening: Annotated[float | None, _option("Dampening of sgd.", OPTIMIZER, "dampening", metavar="X")] = None,
+    batch_size: Annotated[
+        int | None, _option("Pairs a step.", OPTIMIZER, "batch_size", metavar="N", min=1)
+    ] = None,
+    momentum: Annotated[
+        float | None, _option("Momentum of sgd.", OPTIMIZER, "momentum", metavar="X")
+    ] = None,
+    dampening: Annotated[
+        float | None, _option("Dampening of sgd.", OPTIMIZER, "dampening", metavar="X")
+    ] = None,
     nesterov: Annotated[
         bool | None, _option("Nesterov momentum for sgd; needs momentum.", OPTIMIZER)
     ] = None,
-    weight_decay: Annotated[float | None, _option("L2 penalty.", OPTIMIZER, "weight_decay", metavar="X")] = None,
+    weight_decay: Annotated[
+        float | None, _option("L2 penalty.", OPTIMIZER, "weight_decay", metavar="X")
+    ] = None,
     betas: Annotated[
-        tuple[float, float] | None, _option("Decay rates of adam.", OPTIMIZER, "betas", metavar="B1 B2")
+        tuple[float, float] | None,
+        _option("Decay rates of adam.", OPTIMIZER, "betas", metavar="B1 B2"),
     ] = None,
     eps: Annotated[float | None, _option("Epsilon of adam.", OPTIMIZER, "eps", metavar="X")] = None,
     backend: options.Backend = None,
@@ -113,15 +168,17 @@ def train(
 ) -> None:
     """Train a denoiser from pairs of noisy pictures; no clean ones are needed.
 
-    The run's folder then holds the weights (`model.safetensors`), `samples.png` with pictures before and after,
-    `psnr.png`, `metrics.csv`, and `config.json`, from which the run can be repeated. With the same seed, backend
-    and number of threads the weights are the same, bit for bit.
+    The run's folder then holds the weights (`model.safetensors`), `samples.png` with pictures
+    before and after, `psnr.png`, `metrics.csv`, and `config.json`, from which the run can be
+    repeated. With the same seed, backend and number of threads the weights are the same, bit for
+    bit.
 
     **Examples**
 
     `scratchnet train` – a first denoiser, on built-in photographs, in about a minute
 
-    `scratchnet train --noise gaussian:25 --images ~/Pictures` – for noise like a camera's, from pictures of your own
+    `scratchnet train --noise gaussian:25 --images ~/Pictures` – for noise like a camera's, from
+    pictures of your own
 
     `scratchnet train --preset paper --data DIR` – the paper's network and settings
 
@@ -135,12 +192,15 @@ def train(
 
     given = {
         "epochs": epochs, "seed": seed,
-        "data": _text(data), "images": _text(images), "noisy_a": _text(noisy_a), "noisy_b": _text(noisy_b),
+        "data": _text(data), "images": _text(images),
+        "noisy_a": _text(noisy_a), "noisy_b": _text(noisy_b),
         "noise": noise, "n_train": n_train, "n_val": n_val, "size": size,
-        "model": model, "model_args": options.key_values(model_arg) if model_arg else None, "dtype": dtype,
+        "model": model, "dtype": dtype,
+        "model_args": options.key_values(model_arg) if model_arg else None,
         "optimizer": optimizer, "lr": lr, "schedule": schedule, "batch_size": batch_size,
-        "momentum": momentum, "dampening": dampening, "nesterov": nesterov, "weight_decay": weight_decay,
-        "betas": betas, "eps": eps, "backend": backend, "threads": threads,
+        "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
+        "weight_decay": weight_decay, "betas": betas, "eps": eps,
+        "backend": backend, "threads": threads,
     }  # fmt: skip
     if resume:
         _only_for_resume(given, preset_name, config, out, force)
@@ -154,9 +214,10 @@ def train(
             screen.print(f"\n{stop}", markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(130) from stop
     last = run.history[-1]
+    gain = last.val_psnr - run.noisy.psnr
     where = escape(str(run.out))
     screen.print(
-        f"[bold]{last.val_psnr:.2f} dB[/bold], {last.val_psnr - run.noisy.psnr:+.2f} dB against the noisy input\n"
+        f"[bold]{last.val_psnr:.2f} dB[/bold], {gain:+.2f} dB against the noisy input\n"
         f"in {where}: {', '.join(runs.TO_LOOK_AT)}\n"
         f"next: scratchnet denoise --weights {where} IN.png OUT.png",
         highlight=False,
@@ -172,14 +233,20 @@ def _settings(
     if resume and out is not None:
         return runs.resumable(out)
     if preset_name is not None and config is not None:
-        raise ScratchnetError("give either --preset or --config: each is a complete set of settings")
+        raise ScratchnetError(
+            "give either --preset or --config: each is a complete set of settings"
+        )
     if out is not None:
         runs.check_out(out, force=force)
     return load_config(config) if config is not None else preset(preset_name or "quick")
 
 
 def _only_for_resume(
-    given: dict[str, Any], preset_name: str | None, config: Path | None, out: Path | None, force: bool
+    given: dict[str, Any],
+    preset_name: str | None,
+    config: Path | None,
+    out: Path | None,
+    force: bool,
 ) -> None:
     """Refuse options that would make a resumed run another run."""
     extra = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
