@@ -16,6 +16,7 @@ ALLOW_VARIABLE = "SCRATCHNET_PLUGINS"
 BLOCK_VARIABLE = "SCRATCHNET_BLOCK"
 
 T = TypeVar("T")
+_Key = tuple[str, str | None, str | None]  # name, allow-list, block-list
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Registry(Generic[T]):
         self._prepare = prepare
         self._found: dict[str, list[EntryPoint]] | None = None
         self._registered: dict[str, Any] = {}
-        self._loaded: dict[str, T | PluginError] = {}
+        self._loaded: dict[_Key, T | PluginError] = {}
         self.generation = 0  # grows with each change, so that others may cache
 
     # -- listing -----------------------------------------------------------------------------------
@@ -120,12 +121,15 @@ class Registry(Generic[T]):
         Raises:
             PluginError: it is missing, blocked, ambiguous, broken, or written for another version.
         """
-        if name not in self._loaded:
+        # the lists are part of the key: what they hide or show must not depend on what was asked for
+        # before
+        key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
+        if key not in self._loaded:
             try:
-                self._loaded[name] = self._load(name)
+                self._loaded[key] = self._load(name)
             except PluginError as error:
-                self._loaded[name] = error
-        found = self._loaded[name]
+                self._loaded[key] = error
+        found = self._loaded[key]
         if isinstance(found, PluginError):
             raise found.with_traceback(None)
         return found
@@ -210,8 +214,7 @@ class Registry(Generic[T]):
                 + (f" or unregister({name!r}) first" if name in self._registered else "")
             )
         self._registered[name] = obj
-        self._loaded.pop(name, None)
-        self.generation += 1
+        self._forget(name)
 
     def unregister(self, name: str) -> None:
         """Forget a name given by :meth:`register`.
@@ -224,7 +227,11 @@ class Registry(Generic[T]):
                 f"{self.kind} {name!r} was not registered, so it cannot be unregistered"
             )
         del self._registered[name]
-        self._loaded.pop(name, None)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        for key in [key for key in self._loaded if key[0] == name]:
+            del self._loaded[key]
         self.generation += 1
 
 

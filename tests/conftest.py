@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
+from installed import Site, forget, refresh
 
 import scratchnet
 from scratchnet.backends import dispatch
@@ -81,3 +83,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a backend, which is selected while the test runs."""
     with scratchnet.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A place to install distributions into, for one test."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        yield Site(folder, patch)
+    forget(folder)
+    refresh()

@@ -83,7 +83,7 @@ def test_errors() -> None:
         mse.forward(torch.zeros(2, 3), torch.zeros(3))
     with pytest.raises(TypeMismatch, match=r"expects torch.float32, got torch.float64"):
         mse.forward(torch.zeros(2), torch.zeros(2, dtype=torch.float64))
-    with pytest.raises(TypeMismatch, match="floating-point tensor, got torch.uint8"):
+    with pytest.raises(TypeMismatch, match=r"floating-point tensor, got torch.uint8"):
         mse.forward(torch.zeros(2, dtype=torch.uint8), torch.zeros(2))
     with pytest.raises(TypeMismatch, match=r"expects a torch.Tensor, got list"):
         mse.forward(torch.zeros(2), [0.0, 0.0])
