@@ -73,6 +73,7 @@ class TrainConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self)
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON has lists only
         _check(self)
 
@@ -108,6 +109,28 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         """The settings as a plain dictionary, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "text"),
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "dict[str, Any]": ((dict,), "an object"),
+    "tuple[float, float]": ((list, tuple), "two numbers"),
+}
+
+
+def _check_types(config: TrainConfig) -> None:
+    """Refuse values of the wrong type, which a hand-written JSON file may hold."""
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        kind, _, optional = str(entry.type).partition(" | ")
+        types, expected = _TYPES[kind]
+        of_kind = isinstance(value, types) and (bool in types or not isinstance(value, bool))
+        if not of_kind and not (optional and value is None):
+            name = entry.name.replace("_", "-")
+            raise ScratchnetError(f"{name} must be {expected}, got {value!r}")
 
 
 def _check(config: TrainConfig) -> None:

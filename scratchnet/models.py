@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -117,8 +118,12 @@ def build(name: str, **arguments: Any) -> Module:
     """Make the network called ``name``.
 
     Raises:
-        ArgumentError: there is none of that name.
+        ArgumentError: there is none of that name, or it does not take these arguments.
     """
     if name not in _MODELS:
         raise ArgumentError(f"there is no network {name!r}: known are {', '.join(names())}")
+    try:
+        inspect.signature(_MODELS[name]).bind(**arguments)
+    except TypeError as error:
+        raise ArgumentError(f"network {name!r}: {error}") from error
     return _MODELS[name](**arguments)

@@ -69,8 +69,8 @@ def evaluate(
     """Measure a denoiser, beside the noisy input and two classical denoisers.
 
     PSNR comes in both current definitions: pooled is that of the mean squared error over
-    everything, per image is the mean of the pictures' own. The data are those that the weights were
-    trained with unless options say otherwise; validation pictures are never among the training ones.
+    everything, per image is the mean of the pictures' own. Unless options say otherwise the data
+    are those that the weights were trained with; no validation picture is among the training ones.
 
     **Examples**
 
@@ -99,7 +99,7 @@ def evaluate(
         model = checkpoint.load(path)
         with bar() as progress:
             task = progress.add_task("preparing pictures", total=None)
-            pairs = runs.load_data(dataclasses.replace(settings, n_train=1))
+            pairs = runs.load_validation(settings)
             methods = evaluation.all_methods(model, settings.model)
             progress.update(task, total=len(methods), description="noisy input")
             scores = {}

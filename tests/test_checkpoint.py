@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import scratchnet
+from scratchnet import checkpoint, models
+from scratchnet.checkpoint import TrainingState
+from scratchnet.errors import ScratchnetError
+from scratchnet.optim import SGD, Adam
+
+
+def small(**args: int) -> scratchnet.Module:
+    return models.build("residual", generator=torch.Generator().manual_seed(1), **args)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_file_alone_rebuilds_the_network(tmp_path: Path, dtype: torch.dtype) -> None:
+    model = small(channels=4, depth=3).to(dtype=dtype)
+    file = tmp_path / "w.safetensors"
+    scratchnet.save(model, file, name="residual", args={"channels": 4, "depth": 3})
+    loaded = scratchnet.load(file)
+    assert repr(loaded) == repr(model)
+    assert not loaded.training
+    x = torch.rand((2, 3, 7, 5), dtype=dtype)
+    assert torch.equal(loaded.forward(x), model.forward(x))
+
+
+def test_the_keys_are_those_of_torch_nn(tmp_path: Path) -> None:
+    model = scratchnet.Sequential(
+        scratchnet.Conv2d(3, 4, 3), scratchnet.ReLU(), scratchnet.Conv2d(4, 2, 1)
+    )
+    twin = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1))
+    scratchnet.save(model, tmp_path / "w.safetensors")
+    twin.load_state_dict(load_file(tmp_path / "w.safetensors"))
+    x = torch.rand(1, 3, 5, 5)
+    torch.testing.assert_close(model.forward(x), twin(x))
+
+
+def test_weights_of_torch_nn_load_into_a_model(tmp_path: Path) -> None:
+    twin = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    save_file(twin.state_dict(), tmp_path / "foreign.safetensors")
+    model = scratchnet.Sequential(scratchnet.Conv2d(3, 4, 3))
+    assert scratchnet.load(tmp_path / "foreign.safetensors", model) is model
+    x = torch.rand(1, 3, 5, 5)
+    torch.testing.assert_close(model.forward(x), twin(x))
+
+
+def test_weights_that_share_or_permute_memory_are_saved_as_they_look(tmp_path: Path) -> None:
+    model = scratchnet.Conv2d(3, 4, 3)
+    model.weight = model.weight.to(memory_format=torch.channels_last)
+    scratchnet.save(model, tmp_path / "w.safetensors")
+    assert torch.equal(load_file(tmp_path / "w.safetensors")["weight"], model.weight)
+
+
+def test_a_failed_save_leaves_the_old_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "w.safetensors"
+    checkpoint.save(small(channels=4), file, name="residual", args={"channels": 4})
+    before = file.read_bytes()
+
+    def half(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(checkpoint, "save_file", half)
+    with pytest.raises(RuntimeError):
+        checkpoint.save(small(channels=8), file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_files_that_are_no_weights_give_one_line(tmp_path: Path) -> None:
+    good = tmp_path / "good.safetensors"
+    checkpoint.save(small(), good, name="residual")
+    (tmp_path / "text.safetensors").write_text("hello " * 50)
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "cut.safetensors").write_bytes(good.read_bytes()[:-100])
+    torch.save({"a": torch.zeros(3)}, tmp_path / "pickle.safetensors")
+    save_file({"a": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    for name, message in {
+        "text": "not a readable safetensors file",
+        "empty": "not a readable safetensors file",
+        "cut": "not a readable safetensors file",
+        "pickle": "not a readable safetensors file",
+        "folder": "not a readable safetensors file",
+        "foreign": "not one of scratchnet's weights files",
+        "missing": "there is no file",
+    }.items():
+        file = tmp_path / f"{name}.safetensors"
+        with pytest.raises(ScratchnetError, match=message) as caught:
+            scratchnet.load(file)
+        assert str(file) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_shape_or_network_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    checkpoint.save(small(channels=4), file, name="residual", args={"channels": 8})
+    with pytest.raises(ScratchnetError, match="does not fit the network: .*expects the shape"):
+        scratchnet.load(file)
+    checkpoint.save(small(channels=4), file, name="noise2noise")
+    with pytest.raises(ScratchnetError, match="does not fit the network: .*missing"):
+        scratchnet.load(file)
+    checkpoint.save(small(channels=4), file, name="of-a-later-version")
+    with pytest.raises(ScratchnetError, match="of-a-later-version"):
+        scratchnet.load(file)
+    checkpoint.save(small(channels=4), file, name="residual", args={"wings": 2})
+    with pytest.raises(ScratchnetError, match="wings"):
+        scratchnet.load(file)
+    checkpoint.save(small(channels=4), file)
+    with pytest.raises(ScratchnetError, match=r"does not name its network.*load\(path, model\)"):
+        scratchnet.load(file)
+
+
+def test_finding_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ScratchnetError, match=r"holds no model.safetensors"):
+        checkpoint.find_weights(run)
+    file = run / "model.safetensors"
+    checkpoint.save(small(), file, name="residual")
+    assert checkpoint.find_weights(run) == checkpoint.find_weights(file) == file
+    with pytest.raises(ScratchnetError, match="no weights at .*nowhere"):
+        checkpoint.find_weights(tmp_path / "nowhere")
+    monkeypatch.setattr(checkpoint, "shipped", lambda: {"residual": file})
+    assert checkpoint.find_weights() == checkpoint.find_weights("residual") == file
+    monkeypatch.setattr(checkpoint, "shipped", lambda: {})
+    with pytest.raises(ScratchnetError, match="no weights came with this installation"):
+        checkpoint.find_weights()
+
+
+def test_a_training_state_survives_the_disk(tmp_path: Path) -> None:
+    model = small(channels=4, depth=2)
+    for optimizer in (Adam(model.param()), SGD(model.param(), 0.1, momentum=0.9)):
+        for _, grad in model.param():
+            grad.normal_()
+        optimizer.step()
+        generator = torch.Generator().manual_seed(7)
+        torch.rand(3, generator=generator)
+        state = TrainingState(
+            model.state_dict(), optimizer.state_dict(), generator.get_state(), 2, 7, [{"loss": 0.1}]
+        )
+        checkpoint.save_state(state, tmp_path / "s.safetensors")
+        back = checkpoint.load_state(tmp_path / "s.safetensors")
+        assert (back.epoch, back.step, back.history) == (2, 7, [{"loss": 0.1}])
+        assert torch.equal(back.rng, generator.get_state())
+        for mine, theirs in ((state.model, back.model), (state.optimizer, back.optimizer)):
+            assert mine.keys() == theirs.keys()
+            assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_weights_are_no_training_state(tmp_path: Path) -> None:
+    checkpoint.save(small(), tmp_path / "w.safetensors", name="residual")
+    with pytest.raises(ScratchnetError, match="not a training state"):
+        checkpoint.load_state(tmp_path / "w.safetensors")
+
+
+def test_a_weights_file_says_how_it_was_trained(tmp_path: Path) -> None:
+    checkpoint.save(small(), tmp_path / "w.safetensors", name="residual", config={"lr": 0.1})
+    assert checkpoint.describe(tmp_path / "w.safetensors")["config"] == {"lr": 0.1}
+    with safe_open(tmp_path / "w.safetensors", framework="pt") as file:
+        assert file.metadata()["format"] == "scratchnet-weights-1"
