@@ -121,8 +121,7 @@ class Registry(Generic[T]):
         Raises:
             PluginError: it is missing, blocked, ambiguous, broken, or written for another version.
         """
-        # the lists are part of the key: what they hide or show must not depend on what was asked for
-        # before
+        # with the lists, so that what they hide or show does not depend on what was asked before
         key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
         if key not in self._loaded:
             try:

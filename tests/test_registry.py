@@ -176,7 +176,7 @@ def test_a_built_in_name_cannot_be_shadowed(site: Site) -> None:
     assert scratchnet.layers.registry.problems() == [
         "layer 'Conv2d' of usurper 1.0 is ignored: the name is built in"
     ]
-    with pytest.raises(PluginError, match="'Conv2d' exists .scratchnet .*choose another name"):
+    with pytest.raises(PluginError, match=r"'Conv2d' exists \(scratchnet .*choose another name"):
         scratchnet.layers.register("Conv2d", scratchnet.ReLU)
 
 

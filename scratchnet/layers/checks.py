@@ -78,7 +78,8 @@ def check_tensor(
 
 
 def check_images(layer: Module, x: Tensor, *, channels: int | None) -> None:
-    """Check that ``x`` is (N, C, H, W) with C = ``channels`` (any if None).
+    """Check that ``x`` is (N, C, H, W) with C = ``channels`` (any if None); only N may be 0, as in
+    torch.
 
     Raises:
         ShapeError: it is not.
@@ -92,6 +93,11 @@ def check_images(layer: Module, x: Tensor, *, channels: int | None) -> None:
     if channels is not None and x.shape[1] != channels:
         raise ShapeError(
             f"{name} expects {channels} channels (N, {want}, H, W), got {tuple(x.shape)}"
+        )
+    if 0 in x.shape[1:]:
+        raise ShapeError(
+            f"{name} expects pictures of at least one channel and pixel, got {tuple(x.shape)}; "
+            "only the batch may be empty"
         )
 
 

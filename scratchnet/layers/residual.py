@@ -44,4 +44,4 @@ class Residual(Module):
     def backward(self, *grad_outputs: Tensor) -> Tensor:
         """∂L/∂x = ∂L/∂y + Jᵀ ∂L/∂y, with J the Jacobian of f."""
         (grad_y,) = grad_outputs
-        return self.body.backward(grad_y) + grad_y
+        return self.body.backward(grad_y) + check_tensor(self, grad_y)

@@ -1,0 +1,36 @@
+"""One or more of every layer, with an input, for the tests that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+import scratchnet
+from scratchnet import Module
+
+
+@dataclass(frozen=True)
+class Specimen:
+    make: Callable[[], Module]
+    shape: tuple[int, ...] = (2, 4, 7, 5)
+
+    def x(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+        return torch.randn(self.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+ZOO = {
+    "Conv2d": Specimen(lambda: scratchnet.Conv2d(4, 6, (3, 2), 2, 1, groups=2)),
+    "Conv2d_nobias": Specimen(lambda: scratchnet.Conv2d(4, 3, 3, dilation=(1, 2), bias=False)),
+    "TransposeConv2d": Specimen(
+        lambda: scratchnet.TransposeConv2d(4, 6, 3, 2, 1, (1, 0), 2, dilation=(2, 1))
+    ),
+    "NearestUpsampling": Specimen(lambda: scratchnet.NearestUpsampling((2, 3))),
+    "Upsampling": Specimen(lambda: scratchnet.Upsampling(4, 3, 3, 2, padding=1)),
+    "ReLU": Specimen(scratchnet.ReLU),
+    "Sigmoid": Specimen(scratchnet.Sigmoid),
+    "Residual": Specimen(lambda: scratchnet.Residual(scratchnet.Conv2d(4, 4, 3, padding=1))),
+}
+IMAGE_LAYERS = ["Conv2d", "Conv2d_nobias", "TransposeConv2d", "NearestUpsampling", "Upsampling"]
+WITH_PARAMETERS = [name for name, specimen in ZOO.items() if specimen.make().param()]
