@@ -12,6 +12,7 @@ with a squared error learns a picture of lower contrast.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from torch import Tensor
 from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
 
 NOISE_HELP = (
-    "subpixel, gaussian:SIGMA (grey levels, 0-255), poisson:PEAK (photons at white) "
-    "or impulse:P (share of the pixels, 0-1)"
+    "subpixel, gaussian:SIGMA or gaussian:LOW-HIGH (grey levels, 0-255), "
+    "poisson:PEAK (photons at white) or impulse:P (share of the pixels, 0-1)"
 )
 """The known models and their syntax, for error messages and `--help`."""
 
@@ -123,19 +124,32 @@ class Subpixel(NoiseModel):
 
 @dataclass(frozen=True)
 class Gaussian(NoiseModel):
-    """White noise of standard deviation `sigma` grey levels is added; rounded, clipped to 0-255."""
+    """White noise of standard deviation `sigma` grey levels is added; rounded, clipped to 0-255.
+
+    With `high`, every picture has a standard deviation of its own, uniform from `sigma` to `high`:
+    a network trained on it has to find out how noisy a picture is.
+    """
 
     sigma: float
+    high: float | None = None
 
     def __post_init__(self) -> None:
         _require(0 <= self.sigma < math.inf, "gaussian:SIGMA", "SIGMA of 0 or more", self.sigma)
+        if self.high is not None:
+            fits = self.sigma <= self.high < math.inf
+            _require(fits, "gaussian:LOW-HIGH", f"HIGH of {self.sigma} or more", self.high)
 
     def __str__(self) -> str:
-        return f"gaussian:{_number(self.sigma)}"
+        high = "" if self.high is None else f"-{_number(self.high)}"
+        return f"gaussian:{_number(self.sigma)}{high}"
 
     def _sample(self, original: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.randn(original.shape, generator=generator)
-        return _to_uint8(noise.mul_(self.sigma).add_(original))
+        if self.high is None:
+            return _to_uint8(noise.mul_(self.sigma).add_(original))
+        sigma = torch.rand((len(original), 1, 1, 1), generator=generator)
+        sigma.mul_(self.high - self.sigma).add_(self.sigma)
+        return _to_uint8(noise.mul_(sigma).add_(original))
 
 
 @dataclass(frozen=True)
@@ -174,7 +188,7 @@ class Impulse(NoiseModel):
         return original.masked_fill(salt, 255).masked_fill(pepper, 0)
 
 
-_WITH_PARAMETER: dict[str, Callable[[float], NoiseModel]] = {
+_WITH_PARAMETER: dict[str, Callable[..., NoiseModel]] = {
     "gaussian": Gaussian,
     "poisson": Poisson,
     "impulse": Impulse,
@@ -185,7 +199,7 @@ def parse_noise(spec: str) -> NoiseModel:
     """The noise model that a specification names.
 
     Args:
-        spec: `subpixel`, `gaussian:SIGMA`, `poisson:PEAK` or `impulse:P`.
+        spec: `subpixel`, `gaussian:SIGMA`, `gaussian:LOW-HIGH`, `poisson:PEAK` or `impulse:P`.
 
     Raises:
         ArgumentError: The name is unknown, the parameter is missing, superfluous, no number or
@@ -194,13 +208,15 @@ def parse_noise(spec: str) -> NoiseModel:
     name, colon, parameter = spec.strip().partition(":")
     if name == "subpixel" and not colon:
         return Subpixel()
-    if name in _WITH_PARAMETER:
+    # A minus after an e belongs to a number, as in 1e-6.
+    numbers = re.split(r"(?<=[^eE])-", parameter) if name == "gaussian" else [parameter]
+    if name in _WITH_PARAMETER and len(numbers) <= 2:
         try:
-            value = float(parameter)
+            values = [float(number) for number in numbers]
         except ValueError:
             pass
         else:
-            return _WITH_PARAMETER[name](value)
+            return _WITH_PARAMETER[name](*values)
     raise ArgumentError(f"unknown noise {spec!r}: expected {NOISE_HELP}")
 
 

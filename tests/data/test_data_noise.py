@@ -9,7 +9,7 @@ from torch import Tensor
 from scratchnet.data import parse_noise
 from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
 
-SPECS = ["subpixel", "gaussian:25", "poisson:30.5", "impulse:0.1"]
+SPECS = ["subpixel", "gaussian:25", "gaussian:5-50", "poisson:30.5", "impulse:0.1"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -52,6 +52,9 @@ def test_every_parameter_survives_the_round_trip(name: str, value: float) -> Non
         "gaussian:nan",
         "gaussian:inf",
         "gaussian:25:3",
+        "gaussian:50-5",
+        "gaussian:5-",
+        "gaussian:1-2-3",
         "poisson:0",
         "poisson:-3",
         "impulse:1.5",
@@ -203,3 +206,12 @@ def test_impulse_rate_and_values() -> None:
 def test_impulse_at_its_limits(spec: str, touched: float) -> None:
     noisy = parse_noise(spec).sample(flat(100), generator())
     assert (noisy != 100).double().mean().item() == touched
+
+
+def test_gaussian_with_a_range_draws_a_standard_deviation_for_each_picture() -> None:
+    original = torch.full((200, 3, 16, 16), 128, dtype=torch.uint8)
+    noisy = parse_noise("gaussian:5-25").sample(original, generator())
+    deviations = noisy.float().flatten(1).std(dim=1)
+    assert 5 * 0.8 < deviations.min() < 7
+    assert 23 < deviations.max() < 25 * 1.2
+    assert abs(deviations.mean() - 15) < 1.5
