@@ -86,8 +86,8 @@ def train(
     noise: Annotated[
         str | None,
         _option(
-            "`subpixel`, `gaussian:SIGMA` (grey levels), `poisson:PEAK` (photons at white) or "
-            "`impulse:P` (share of pixels).",
+            "`subpixel`, `gaussian:SIGMA` or `gaussian:LOW-HIGH` (grey levels), "
+            "`poisson:PEAK` (photons at white) or `impulse:P` (share of pixels).",
             options.DATA,
             "noise",
             metavar="NAME",
