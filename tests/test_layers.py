@@ -22,8 +22,7 @@ def one_line(error: pytest.ExceptionInfo[ScratchnetError]) -> str:
 def test_every_built_in_layer_is_here() -> None:
     own = [n for n in scratchnet.layers.names() if scratchnet.layers.info(n).builtin]
     kinds = {type(specimen.make()).__name__ for specimen in ZOO.values()}
-    # Concat takes several modules and has tests of its own
-    assert set(own) - {"Concat"} == kinds
+    assert set(own) == kinds
 
 
 @pytest.mark.parametrize("name", IMAGE_LAYERS)
