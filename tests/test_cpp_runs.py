@@ -1,0 +1,73 @@
+"""The proof that the C++ backend really ran: where it is missing, every test here fails.
+
+`auto` falls back to the reference, so without this proof "cpp equals reference" could compare the
+reference with itself. Left out only where the build's record says there was no compiler.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import scratchnet
+from scratchnet.backends import dispatch
+from scratchnet.backends.reference import ReferenceBackend
+
+
+@pytest.fixture(autouse=True)
+def _auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+
+
+def test_it_was_built_and_loads() -> None:
+    assert scratchnet.backends.get("cpp").available() is True
+    from scratchnet import _C
+
+    assert _C.__file__.endswith((".so", ".pyd"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_auto_runs_a_whole_training_step_on_cpp(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the reference ran where cpp should have")
+
+    for name in vars(ReferenceBackend):
+        if name.endswith(("_forward", "_backward")):
+            monkeypatch.setattr(ReferenceBackend, name, forbidden)
+    model, mse = scratchnet.models.noise2noise().to(dtype=dtype), scratchnet.MSE()
+    x = torch.rand(2, 3, 8, 8, dtype=dtype)
+    with dispatch.trace() as calls:
+        mse.forward(model.forward(x), x)
+        model.backward(mse.backward())
+    assert len(calls) >= 1
+    assert {backend for _, backend in calls} == {"cpp"}
+    assert all(grad.abs().sum() > 0 for _, grad in model.param())
+
+
+def test_the_result_is_made_by_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the extension returns is what the layer returns."""
+    from scratchnet import _C
+
+    asked = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> object:
+            asked.append(name)
+            return getattr(_C, name)
+
+    monkeypatch.setattr("scratchnet.backends.cpp._load", lambda: Counting())
+    monkeypatch.setattr("scratchnet.backends.cpp._extension", lambda: Counting())
+    layer = scratchnet.Conv2d(2, 3, 3, backend="cpp")
+    y = layer(torch.randn(1, 2, 5, 5))
+    assert asked != []
+    forward_calls = len(asked)
+    layer.backward(torch.ones_like(y))
+    assert len(asked) > forward_calls
+
+
+def test_explain_says_cpp() -> None:
+    x, weight = torch.zeros(1, 2, 5, 5), torch.zeros(3, 2, 3, 3)
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    assert scratchnet.explain("conv2d_forward", x, weight, None, **geometry).backend == "cpp"
