@@ -109,8 +109,7 @@ def test_each_source_is_named(abcd: None, monkeypatch: pytest.MonkeyPatch) -> No
 def test_nested_blocks_end_even_by_an_exception(abcd: None) -> None:
     with scratchnet.use_backend("a"):
         with pytest.raises(ZeroDivisionError), scratchnet.use_backend("b"):
-            assert chosen() == "b"
-            _ = 1 / 0
+            raise ZeroDivisionError(chosen())
         assert chosen() == "a"
         with scratchnet.use_backend("auto"):
             assert chosen() in ("reference", "cpp")
@@ -213,7 +212,7 @@ def test_a_name_is_strict(picky: None) -> None:
     narrow, wide = torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 5)
     layer = scratchnet.NearestUpsampling(2, backend="picky")
     assert layer(narrow).shape == (1, 1, 4, 8)
-    with pytest.raises(BackendError, match="'picky' .chosen by backend= of the call or layer."):
+    with pytest.raises(BackendError, match=r"'picky' \(chosen by backend= of the call or layer\)"):
         layer(wide)
     with pytest.raises(BackendError, match="cannot run upsample_nearest_forward: pictures are at"):
         layer(wide)

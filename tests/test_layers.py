@@ -110,7 +110,7 @@ def test_wrong_channels(name: str, shape: tuple[int, ...], backend: str) -> None
 @pytest.mark.parametrize("name", [n for n in WITH_PARAMETERS if n in IMAGE_LAYERS])
 def test_wrong_dtype(name: str, backend: str) -> None:
     specimen = ZOO[name]
-    with pytest.raises(TypeMismatch, match="expects torch.float32, got torch.float64") as error:
+    with pytest.raises(TypeMismatch, match=r"expects torch.float32, got torch.float64") as error:
         specimen.make()(specimen.x(torch.float64))
     assert "model.to(dtype=torch.float64)" in one_line(error)
 
@@ -142,7 +142,7 @@ def test_a_wrong_gradient(name: str, backend: str) -> None:
     with pytest.raises(ShapeError, match=r"gradient of the output's shape, \(2, ") as error:
         layer.backward(torch.zeros(2, y.shape[1], y.shape[2], y.shape[3] + 1))
     one_line(error)
-    with pytest.raises(TypeMismatch, match="expects torch.float32, got torch.float64"):
+    with pytest.raises(TypeMismatch, match=r"expects torch.float32, got torch.float64"):
         layer.backward(torch.zeros_like(y).double())
     with pytest.raises(TypeMismatch, match=r"expects a torch.Tensor, got float"):
         layer.backward(1.0)

@@ -30,7 +30,6 @@ ZOO = {
     "Upsampling": Specimen(lambda: scratchnet.Upsampling(4, 3, 3, 2, padding=1)),
     "ReLU": Specimen(scratchnet.ReLU),
     "Sigmoid": Specimen(scratchnet.Sigmoid),
-    "Concat": Specimen(lambda: scratchnet.Concat(scratchnet.Conv2d(4, 3, 3, padding=1))),
     "Residual": Specimen(lambda: scratchnet.Residual(scratchnet.Conv2d(4, 4, 3, padding=1))),
     "Concat": Specimen(lambda: scratchnet.Concat(scratchnet.Conv2d(4, 3, 3, padding=1))),
 }
