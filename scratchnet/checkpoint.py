@@ -28,6 +28,8 @@ STATE = "checkpoint.safetensors"
 DEFAULT_WEIGHTS = "residual"
 """Which of the shipped weights ``denoise`` and ``evaluate`` use when none are named."""
 
+# One key: safetensors writes several in no fixed order, and equal runs shall make equal files.
+_KEY = "scratchnet"
 _FORMAT = "scratchnet-weights-1"
 _STATE_FORMAT = "scratchnet-training-1"
 
@@ -53,8 +55,8 @@ def save(
     Raises:
         ScratchnetError: if the file cannot be written.
     """
-    about = {"name": name, "args": args or {}, "config": config}
-    _write(path, model.state_dict(), {"format": _FORMAT, "model": json.dumps(about)})
+    about = {"format": _FORMAT, "name": name, "args": args or {}, "config": config}
+    _write(path, model.state_dict(), about)
 
 
 def load(path: str | Path, model: Module | None = None) -> Module:
@@ -79,7 +81,7 @@ def load(path: str | Path, model: Module | None = None) -> Module:
                 f"{path} does not name its network; build the network and use load(path, model)"
             )
         model = models.build(about["name"], **about["args"])
-    tensors, _ = _read(path)
+    tensors = _read(path)
     dtypes = {tensor.dtype for tensor in tensors.values()}
     if len(dtypes) == 1 and (dtype := dtypes.pop()).is_floating_point:
         model.to(dtype=dtype)
@@ -96,13 +98,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         ScratchnetError: if the file is missing, damaged, or was not written by :func:`save`.
     """
-    metadata = _header(path)
-    if metadata.get("format") != _FORMAT or "model" not in metadata:
+    about = _header(path)
+    if about.get("format") != _FORMAT:
         raise ScratchnetError(
             f"{path} is a safetensors file, but not one of scratchnet's weights files "
-            f"(expected the format {_FORMAT}, got {metadata.get('format', 'none')})"
+            f"(expected the format {_FORMAT}, got {about.get('format', 'none')})"
         )
-    about: dict[str, Any] = json.loads(metadata["model"])
     return about
 
 
@@ -179,12 +180,13 @@ def save_state(state: TrainingState, path: str | Path) -> None:
             numbers[key] = value
     tensors["rng"] = state.rng
     about = {
+        "format": _STATE_FORMAT,
         "optimizer": numbers,
         "epoch": state.epoch,
         "step": state.step,
         "history": state.history,
     }
-    _write(path, tensors, {"format": _STATE_FORMAT, "state": json.dumps(about)})
+    _write(path, tensors, about)
 
 
 def load_state(path: str | Path) -> TrainingState:
@@ -193,10 +195,10 @@ def load_state(path: str | Path) -> TrainingState:
     Raises:
         ScratchnetError: if the file is missing, damaged, or not a training state.
     """
-    tensors, metadata = _read(path)
-    if metadata.get("format") != _STATE_FORMAT:
+    about = _header(path)
+    if about.get("format") != _STATE_FORMAT:
         raise ScratchnetError(f"{path} is not a training state (expected {_STATE_FORMAT})")
-    about = json.loads(metadata["state"])
+    tensors = _read(path)
 
     def part(prefix: str) -> dict[str, Any]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -211,28 +213,30 @@ def load_state(path: str | Path) -> TrainingState:
     )
 
 
-def _write(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def _write(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     # safetensors refuses views of shared memory and odd strides; weights are small enough to copy.
     plain = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in tensors.items()
     }
     with atomic(path) as temporary:
-        save_file(plain, temporary, metadata=metadata)
+        save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
 
 
-def _header(path: str | Path) -> dict[str, str]:
+def _header(path: str | Path) -> dict[str, Any]:
+    """What scratchnet wrote into the file's header; empty if another program wrote it."""
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
+            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(path, error) from error
+    return about if isinstance(about, dict) else {}
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: str | Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 

@@ -24,6 +24,8 @@ from scratchnet.files import atomic
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
+_BITS, _PLANAR = 258, 284  # TIFF tags: BitsPerSample, PlanarConfiguration
+
 _PASSED_ON = ("exif", "icc_profile", "dpi")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -134,6 +136,12 @@ def _pixels(image: Image.Image, path: str | Path) -> Pixels:
     deep = _deep_pixels(image)
     if deep is not None:
         return deep
+    tags = getattr(image, "tag_v2", {})
+    if image.mode != "L" and tags.get(_PLANAR) == 2 and max(tags.get(_BITS, (8,))) > 8:
+        raise DataError(
+            f"{path} stores its channels in separate planes of more than 8 bits: save it with "
+            "interleaved channels, or as PNG"
+        )
     mode = image.mode
     if mode == "F":
         raise DataError(

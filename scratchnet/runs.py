@@ -6,6 +6,7 @@ import csv
 import io
 import platform
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 
 import scratchnet
 from scratchnet import checkpoint, models, schedule
-from scratchnet.backends import dispatch
+from scratchnet.backends.dispatch import trace, use_backend
 from scratchnet.checkpoint import STATE, WEIGHTS
 from scratchnet.config import TrainConfig, load_config
 from scratchnet.data import (
@@ -167,11 +168,24 @@ def train(
     """
     if out is not None and not resume:
         check_out(out, force=force)
+    with nullcontext() if config.backend is None else use_backend(config.backend):
+        return _train(config, out, resume=resume, force=force, callbacks=callbacks)
+
+
+def _train(
+    config: TrainConfig,
+    out: Path | None,
+    *,
+    resume: bool,
+    force: bool,
+    callbacks: Iterable[Callback],
+) -> Run:
     trainer = make_trainer(config, load_data(config))
     if resume and out is not None and (out / STATE).exists():
         trainer.resume(checkpoint.load_state(out / STATE))
     backends, noisy = _backends_used(trainer), score_noisy(trainer.data)
     out = _claim(out, config.preset, force=force and not resume)
+    config = replace(config, threads=torch.get_num_threads())
     trainer.callbacks = [_Keeper(out, config), *callbacks]
     _write_config(out / CONFIG, config, trainer.data, backends)
     try:
@@ -258,17 +272,26 @@ def _claim(out: Path | None, preset: str, *, force: bool) -> Path:
                 _discard(out)
                 out.mkdir(exist_ok=True)
             return out
-        number = 1
-        while True:
-            try:
-                (path := Path("runs") / f"{preset}-{number}").mkdir(parents=True)
-                return path
-            except FileExistsError:
-                number += 1
+        return new_directory(preset)
     except OSError as error:
         raise ScratchnetError(
             f"cannot make the directory {error.filename}: {error.strerror}"
         ) from error
+
+
+def new_directory(stem: str) -> Path:
+    """Make and return the first of ``runs/<stem>-1``, ``-2``, ... that does not exist.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    number = 1
+    while True:
+        try:
+            (path := Path("runs") / f"{stem}-{number}").mkdir(parents=True)
+            return path
+        except FileExistsError:
+            number += 1
 
 
 def _discard(out: Path) -> None:
@@ -281,13 +304,12 @@ def _discard(out: Path) -> None:
 
 def _backends_used(trainer: Trainer) -> list[str]:
     """The backends that run this network, found by sending one picture through it."""
-    with dispatch.trace() as calls:
+    with trace() as calls:
         trainer.model.forward(to_float(trainer.data.val_noisy[:1]).to(trainer.dtype))
     return sorted({backend for _, backend in calls})
 
 
 def _write_config(path: Path, config: TrainConfig, data: NoisyPairs, backends: list[str]) -> None:
-    settings = replace(config, threads=torch.get_num_threads()).as_dict()
     made_by = {
         "scratchnet": scratchnet.__version__,
         "torch": torch.__version__,
@@ -296,7 +318,7 @@ def _write_config(path: Path, config: TrainConfig, data: NoisyPairs, backends: l
         "backends": backends,
         "data": data.source,
     }
-    write_json(path, settings | {"made_by": made_by})
+    write_json(path, config.as_dict() | {"made_by": made_by})
 
 
 def _draw(out: Path, trainer: Trainer, noisy: Scores) -> None:

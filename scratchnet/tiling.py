@@ -106,11 +106,6 @@ def tiled(
             yield (bottom - top) * (right - left)
 
 
-def count_tiles(size: tuple[int, int], tile: int = TILE) -> int:
-    """How many tiles of side ``tile`` cover a picture of ``size``."""
-    return -(-size[0] // tile) * -(-size[1] // tile)
-
-
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 

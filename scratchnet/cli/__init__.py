@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 import scratchnet
+from scratchnet.cli.compare import compare
 from scratchnet.cli.denoise import denoise
 from scratchnet.cli.evaluate import evaluate
 from scratchnet.cli.info import info
 from scratchnet.cli.train import train
 from scratchnet.errors import ScratchnetError
 
-COMMANDS = (train, denoise, evaluate, info)
+COMMANDS = (train, denoise, evaluate, compare, info)
 
 app = typer.Typer(
     name="scratchnet",

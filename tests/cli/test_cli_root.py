@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import Cli
+
+import scratchnet
+from scratchnet import backends
+from scratchnet.cli import COMMANDS
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", [None, *(c.__name__ for c in COMMANDS)])
+def test_help_teaches(cli: Cli, command: str | None, flag: str) -> None:
+    result = cli(*([command] if command else []), flag)
+    assert result.code == 0
+    assert "Usage: scratchnet" in result.out
+    if command not in (None, "info"):
+        assert "Examples" in result.out
+        assert f"scratchnet {command}" in result.out
+
+
+def test_without_a_command_there_is_help(cli: Cli) -> None:
+    result = cli()
+    assert result.code == 2
+    assert "train" in result.out + result.err
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version").out == f"scratchnet {scratchnet.__version__}\n"
+
+
+def test_an_unknown_command_is_a_usage_error(cli: Cli) -> None:
+    result = cli("trian")
+    assert result.code == 2
+    assert "trian" in result.err
+
+
+def test_info_json_says_what_runs_here(cli: Cli) -> None:
+    facts = json.loads(cli("info", "--json").out)
+    assert facts["torch"]["running"] == torch.__version__
+    assert facts["threads"] == torch.get_num_threads()
+    found = {row["name"]: row["available"] for row in facts["backends"]}
+    assert found.keys() == set(backends.names())
+    assert found["reference"] is True
+    assert {"Conv2d", "ReLU"} <= {row["name"] for row in facts["layers"]}
+    assert "noise2noise" in facts["models"]
+
+
+def test_info_shows_why_a_backend_is_missing_without_failing(cli: Cli) -> None:
+    class Broken(backends.Backend):  # type: ignore[misc]
+        name = "broken"
+
+        def available(self) -> str:
+            return "needs a [quantum] computer"
+
+        conv2d_forward = conv2d_backward = None
+        upsample_nearest_forward = upsample_nearest_backward = None
+
+    backends.register("broken", Broken)
+    try:
+        result = cli("info")
+    finally:
+        backends.unregister("broken")
+    assert result.code == 0
+    assert "needs a [quantum] computer" in result.out
+    assert "registered at run time" in result.out
+
+
+def test_help_imports_nothing_heavy_beyond_torch() -> None:
+    code = (
+        "import sys, torch; from scratchnet.cli import app\n"
+        "heavy = {'matplotlib', 'skimage', 'scipy', 'tifffile'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
