@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Cli
+from commandline import Cli
 from PIL import Image
 
 from scratchnet import checkpoint, models

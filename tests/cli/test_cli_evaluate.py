@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import tiny
-from conftest import Cli
+from commandline import Cli
 from PIL import Image
 
 from scratchnet import runs
@@ -88,13 +87,3 @@ def test_mistakes(cli: Cli, run: Path, arguments: tuple[str, ...], message: str)
     assert result.code == 1
     assert message in result.err
     assert result.err.count("\n") == 1
-
-
-def test_scores_are_plain_data() -> None:
-    from scratchnet.evaluation import Scores
-
-    assert dataclasses.asdict(Scores(1.0, 2.0)) == {
-        "psnr": 1.0,
-        "psnr_per_image": 2.0,
-        "ssim": None,
-    }

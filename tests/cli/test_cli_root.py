@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import Cli
+from commandline import Cli
 
 import scratchnet
 from scratchnet import backends

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from conftest import Cli
+from commandline import Cli
 
 from scratchnet.training import Callback, Trainer
 
