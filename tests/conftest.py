@@ -32,7 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", _backends(metafunc.config), indirect=True, scope="function")
+        metafunc.parametrize(
+            "backend", backends_under_test(metafunc.config), indirect=True, scope="function"
+        )
 
 
 def pytest_ignore_collect(collection_path, config: pytest.Config) -> bool | None:
@@ -42,7 +44,7 @@ def pytest_ignore_collect(collection_path, config: pytest.Config) -> bool | None
     return True if _no_compiler() else None
 
 
-def _backends(config: pytest.Config) -> list[str]:
+def backends_under_test(config: pytest.Config) -> list[str]:
     chosen = config.getoption("--backend")
     if chosen:
         return [chosen]

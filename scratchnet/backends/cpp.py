@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward, check_upsample
 from scratchnet.backends.base import Backend, Grads, Needs, Pair, Verdict
 
 BUILD_INFO = Path(__file__).parent.parent / "_build_info.json"
@@ -101,6 +102,7 @@ class CppBackend(Backend):
         groups: int,
     ) -> Tensor:
         """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
+        check_conv2d(x, weight, bias, stride, padding, dilation, groups)
         y: Tensor = _extension().conv2d_forward(x, weight, bias, stride, padding, dilation, groups)
         return y
 
@@ -117,6 +119,7 @@ class CppBackend(Backend):
         needs: Needs = (True, True, True),
     ) -> Grads:
         """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
+        check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
         grads: Grads = _extension().conv2d_backward(
             grad_y, x, weight, stride, padding, dilation, groups, needs
         )
@@ -124,10 +127,12 @@ class CppBackend(Backend):
 
     def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
         """See :meth:`Backend.upsample_nearest_forward`; the result is in channels_last."""
+        check_upsample(x, scale)
         y: Tensor = _extension().upsample_nearest_forward(x, scale)
         return y
 
     def upsample_nearest_backward(self, grad_y: Tensor, *, scale: Pair) -> Tensor:
         """See :meth:`Backend.upsample_nearest_backward`; the result is in channels_last."""
+        check_upsample(grad_y, scale, backward=True)
         grad_x: Tensor = _extension().upsample_nearest_backward(grad_y, scale)
         return grad_x

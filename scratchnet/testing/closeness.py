@@ -89,8 +89,12 @@ def _report(actual: Tensor, expected: Tensor, wrong: Tensor, what: str) -> str:
 
 def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
     """Name the pattern of the fault where there is a plain one."""
-    if not actual.isfinite().all():
+    if bool(expected.isfinite().all()) and not bool(actual.isfinite().all()):
         return f"; {int((~actual.isfinite()).sum())} are not finite (read out of bounds?)"
+    if torch.equal(actual, actual.float().double()) and not torch.equal(
+        expected, expected.float().double()
+    ):
+        return "; all are exactly float32 numbers (computed in float32?)"
     usable = expected.abs() > 1e-3 * expected.abs().max()
     ratios = (actual / expected)[usable]
     if ratios.numel() > 1:
