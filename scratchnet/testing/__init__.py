@@ -1,4 +1,9 @@
-"""The conformance kit: what proves that a layer or a backend does what its contract says."""
+"""The conformance kit: what proves that a layer or a backend does what its contract says.
+
+One generator of named checks stands behind three front ends: a call (``check_layer``,
+``check_backend``), tests of pytest's (``parametrize_with_checks``), and a command
+(``scratchnet check NAME``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from scratchnet.testing.backend_checks import backend_checks, check_backend
 from scratchnet.testing.checks import Check, Result
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.gradients import gradcheck
+from scratchnet.testing.layer_checks import check_layer, layer_checks
 from scratchnet.testing.parametrize import parametrize_with_checks
 
 __all__ = [
@@ -14,6 +20,8 @@ __all__ = [
     "Result",
     "backend_checks",
     "check_backend",
+    "check_layer",
     "gradcheck",
+    "layer_checks",
     "parametrize_with_checks",
 ]

@@ -1,0 +1,107 @@
+"""The checks that every layer must pass; for the contract see scratchnet.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from torch import Tensor
+
+from scratchnet.module import Module
+from scratchnet.testing import layer_contract_checks as contract
+from scratchnet.testing import layer_gradient_checks as gradients
+from scratchnet.testing.checks import Check, OnFail, Result, run_checks
+from scratchnet.testing.subject import Example, Subject
+from scratchnet.testing.twins import Twin
+
+# What leads to a fault comes first: a gradient that is never written is not worth comparing.
+CHECKS: tuple[Callable[[Subject], str], ...] = (
+    contract.contract,
+    contract.parameters,
+    contract.gradient_buffers,
+    contract.inputs_untouched,
+    contract.no_aliases,
+    gradients.input_gradient,
+    gradients.parameter_gradients,
+    contract.accumulation,
+    contract.zero_grad,
+    gradients.twin_output,
+    gradients.twin_gradients,
+    gradients.float64,
+    gradients.batch_independence,
+    gradients.fresh_each_batch,
+    gradients.empty_batch,
+    gradients.memory_layouts,
+    gradients.run_to_run,
+    gradients.threads,
+    contract.backward_before_forward,
+    contract.eval_mode,
+    contract.changes_of_dtype,
+    contract.state_dict,
+    contract.copies,
+    contract.config,
+    contract.representation,
+    contract.no_graph,
+    contract.global_state,
+    contract.wrong_inputs,
+    contract.wrong_gradient,
+)
+NEED_A_TWIN = (gradients.twin_output, gradients.twin_gradients)
+
+
+def check_layer(
+    factory: Callable[[], Module],
+    inputs: Tensor | Sequence[Tensor | Example],
+    *,
+    twin: Twin | None = None,
+    expected_failures: dict[str, str] | None = None,
+    on_fail: OnFail = "raise",
+) -> list[Result]:
+    """Check a layer: gradients against finite differences and a twin, and all that Module promises.
+
+    Args:
+        factory: makes a fresh layer each time, e.g. ``lambda: Conv2d(3, 8, 3)``. Choose more than
+            one channel in and out, and a kernel, stride and padding that are not square.
+        inputs: a list of example tensors, one forward each, (tuples for several inputs), e.g.
+            ``[torch.randn(2, 3, 9, 7)]``. Gradients should exist there and nearby.
+        twin: what the layer should equal: a torch.nn module with parameters of the same names (or
+            the same order) and shapes, which are overwritten with the layer's; or a function that
+            is called with the inputs and then the layer's parameters in the order of ``param()``.
+            What two consistent errors in forward and backward hide, only a twin shows.
+        expected_failures: {name of a check: why it fails}; such a check must fail.
+        on_fail: ``"raise"`` one error listing all failures, ``"warn"`` for each, or None.
+
+    Returns:
+        A Result for each check.
+
+    Raises:
+        ConformanceError: a check failed, or passed against expectation; only with ``"raise"``.
+        ArgumentError: inputs are no tensors, or expected_failures names a check there is not.
+    """
+    return run_checks(
+        layer_checks(factory, inputs, twin=twin),
+        expected_failures=expected_failures,
+        on_fail=on_fail,
+    )
+
+
+def layer_checks(
+    factory: Callable[[], Module],
+    inputs: Tensor | Sequence[Tensor | Example],
+    *,
+    twin: Twin | None = None,
+    name: str | None = None,
+) -> list[Check]:
+    """Return the checks of ``check_layer``, to be run one by one.
+
+    Args:
+        factory, inputs, twin: as ``check_layer`` takes them.
+        name: what messages call the layer; its class's name if None.
+    """
+    subject = Subject(factory, inputs, twin)
+    name = name or type(factory()).__name__
+    return [
+        Check(check.__name__.removeprefix("_"), f"layer {name}", partial(check, subject))
+        for check in CHECKS
+        if twin is not None or check not in NEED_A_TWIN
+    ]
