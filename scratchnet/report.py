@@ -62,17 +62,16 @@ def psnr_curve(
     )
     if psnr:
         axes.annotate(
-            f"{psnr[-1]:.2f} dB",
+            f"{psnr[-1]:.2f} dB ({psnr[-1] - noisy_psnr:+.2f})",
             (epochs[-1], psnr[-1]),
-            xytext=(0, -8),
+            xytext=(0, 8),
             textcoords="offset points",
             color=OURS,
             ha="right",
-            va="top",
             fontweight="bold",
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(y=0.15)
+    axes.margins(y=0.2)
     axes.set_xlabel("epoch", color=INK)
     target = "clean" if target_is_clean else "a second noisy picture"
     axes.set_ylabel(f"validation PSNR against {target} (dB)", color=INK)

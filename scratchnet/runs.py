@@ -71,13 +71,16 @@ def load_validation(config: TrainConfig) -> NoisyPairs:
     """
     pairs = load_data(replace(config, n_train=1))
     count, _, height, width = pairs.val_noisy.shape
+    source = f"{count} validation pictures of {width}x{height} from {_short_source(config)}"
+    return replace(pairs, source=source)
+
+
+def _short_source(config: TrainConfig) -> str:
     if config.data is not None:
-        origin = f"in {config.data}"
-    elif config.noisy_a is not None:
-        origin = f"from {config.noisy_a} and {config.noisy_b}"
-    else:
-        origin = f"from {config.images or 'the built-in photographs'}, {config.noise} noise"
-    return replace(pairs, source=f"{count} validation pictures of {width}x{height} {origin}")
+        return config.data
+    if config.noisy_a is not None:
+        return f"{config.noisy_a} and {config.noisy_b}"
+    return f"{config.images or 'the built-in photographs'}, {config.noise} noise"
 
 
 def make_trainer(
@@ -196,7 +199,7 @@ def _train(
         raise Interrupted(f"interrupted; {_what_is_left(out, trainer)}") from stop
     finally:
         if trainer.epoch:
-            _draw(out, trainer, noisy)
+            _draw(out, config, trainer, noisy)
         elif not resume:
             _discard(out)
     return Run(out, trainer.history, noisy)
@@ -321,14 +324,14 @@ def _write_config(path: Path, config: TrainConfig, data: NoisyPairs, backends: l
     write_json(path, config.as_dict() | {"made_by": made_by})
 
 
-def _draw(out: Path, trainer: Trainer, noisy: Scores) -> None:
+def _draw(out: Path, config: TrainConfig, trainer: Trainer, noisy: Scores) -> None:
     history, data = trainer.history, trainer.data
     psnr_curve(
         out / CURVE,
         [row.epoch for row in history],
         [row.val_psnr for row in history],
         noisy_psnr=noisy.psnr,
-        title="Validation PSNR",
+        title=f"{config.model} on {_short_source(config)}",
         target_is_clean=data.val_is_clean,
     )
     model = trainer.model.eval()

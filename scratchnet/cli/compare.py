@@ -11,6 +11,7 @@ from scratchnet.cli import options
 from scratchnet.errors import ScratchnetError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from scratchnet.compare import Comparison
@@ -168,7 +169,7 @@ def compare(
     )  # fmt: skip
     screen = console()
     with options.machine(settings.backend, settings.threads):
-        result = _run(settings, seeds, torch_seeds, layout, memory)
+        result = _run(screen, settings, seeds, torch_seeds, layout, memory)
         out = _write(result, out)
     if as_json:
         import json
@@ -206,13 +207,18 @@ def _settings(preset_name: str | None, config: Path | None) -> TrainConfig:
 
 
 def _run(
-    settings: TrainConfig, seeds: int, torch_seeds: int | None, layout: Layout, memory: bool
+    screen: Console,
+    settings: TrainConfig,
+    seeds: int,
+    torch_seeds: int | None,
+    layout: Layout,
+    memory: bool,
 ) -> Comparison:
     from scratchnet import compare, runs
     from scratchnet.cli.progress import bar
 
     layouts = ["contiguous", "channels-last"] if layout == "both" else [layout]
-    with bar("{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
+    with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
         task = progress.add_task("comparing", total=None, what="preparing pictures")
         pairs = runs.load_data(settings)
         progress.update(

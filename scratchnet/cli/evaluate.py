@@ -87,6 +87,7 @@ def evaluate(
 
     if out is not None and out.suffix.lower() != ".png":
         raise ScratchnetError(f"--out: expected a file that ends in .png, got {out}")
+    screen = console()
     path = checkpoint.find_weights(weights)
     settings = runs.settings_of(path).with_options(
         data=None if data is None else str(data),
@@ -97,7 +98,7 @@ def evaluate(
     )  # fmt: skip
     with options.machine(backend, threads):
         model = checkpoint.load(path)
-        with bar() as progress:
+        with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)
             pairs = runs.load_validation(settings)
             methods = evaluation.all_methods(model, settings.model)
@@ -111,7 +112,7 @@ def evaluate(
     if as_json:
         _print_json(str(path), pairs.source, pairs.val_is_clean, scores)
     else:
-        console().print(_table(scores, pairs.source, pairs.val_is_clean))
+        screen.print(_table(scores, pairs.source, pairs.val_is_clean))
 
 
 def _print_json(weights: str, source: str, clean: bool, scores: dict[str, Scores]) -> None:

@@ -1,4 +1,4 @@
-"""Progress bars. They go to stderr, and are silent where that is not a terminal."""
+"""Progress bars."""
 
 from __future__ import annotations
 
@@ -20,9 +20,15 @@ from scratchnet.evaluation import score_noisy
 from scratchnet.training import Callback, Epoch, Step, Trainer
 
 
-def bar(*columns: str) -> Progress:
-    """A progress bar with further columns, each in rich's format language."""
-    console = Console(stderr=True)
+def bar(screen: Console, *columns: str) -> Progress:
+    """A progress bar with further columns, each in rich's format language.
+
+    Args:
+        screen: where the command prints. If that is a terminal the bar stays below what is printed;
+            else it goes to stderr, and is silent if that is no terminal either.
+        columns: what to show beside description, bar and time.
+    """
+    console = screen if screen.is_terminal else Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -35,6 +41,7 @@ def bar(*columns: str) -> Progress:
         console=console,
         transient=True,
         disable=not console.is_terminal,
+        redirect_stdout=False,
     )
 
 
@@ -48,7 +55,10 @@ class TrainingProgress(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = bar(
-            "{task.percentage:3.0f}%", "{task.fields[rate]} images/s", "loss {task.fields[loss]}"
+            console,
+            "{task.percentage:3.0f}%",
+            "{task.fields[rate]} images/s",
+            "loss {task.fields[loss]}",
         )
         self.task: TaskID | None = None
         self.noisy_psnr = 0.0
@@ -114,6 +124,8 @@ class TrainingProgress(Callback):
             highlight=False,
             soft_wrap=True,
         )
+        if epoch.epoch == trainer.epochs:
+            self._update(description="drawing pictures")
         self._start_clock()
 
     def _start_clock(self) -> None:

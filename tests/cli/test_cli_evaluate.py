@@ -47,7 +47,7 @@ def test_other_data_and_a_sheet(cli: Cli, run: Path, tmp_path: Path) -> None:
     other, sheet = tiny.data_dir(tmp_path / "other", n_val=2), tmp_path / "sheet.png"
     result = cli("evaluate", run, "--data", other, "--out", sheet, "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["data"] == f"2 validation pictures of 16x16 in {other}"
+    assert json.loads(result.out)["data"] == f"2 validation pictures of 16x16 from {other}"
     with Image.open(sheet) as image:
         assert image.width > 300
 
