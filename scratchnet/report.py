@@ -102,7 +102,7 @@ def sheet(
 
     columns = max(len(pictures) for _, pictures, _ in rows)
     aspect = rows[0][1][0].shape[0] / rows[0][1][0].shape[1]
-    left, gap, caption, top = 110, 8, 22, 40 if title else 8
+    left, gap, caption, top = 124, 8, 22, 40 if title else 8
     height = round(cell * aspect)
     total_w = left + columns * (cell + gap)
     total_h = top + len(rows) * (height + caption + gap)
