@@ -76,7 +76,7 @@ def denoise(
     screen, failures = console(), []
     with options.machine(backend, threads):
         denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile)
-        with bar("{task.percentage:3.0f}%", screen=screen) as progress:
+        with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
             for job in jobs:
                 task = progress.add_task(job.source.name, total=1.0)

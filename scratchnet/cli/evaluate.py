@@ -98,7 +98,7 @@ def evaluate(
     )  # fmt: skip
     with options.machine(backend, threads):
         model = checkpoint.load(path)
-        with bar(screen=screen) as progress:
+        with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)
             pairs = runs.load_validation(settings)
             methods = evaluation.all_methods(model, settings.model)

@@ -20,18 +20,15 @@ from scratchnet.evaluation import score_noisy
 from scratchnet.training import Callback, Epoch, Step, Trainer
 
 
-def bar(*columns: str, screen: Console | None = None) -> Progress:
+def bar(screen: Console, *columns: str) -> Progress:
     """A progress bar with further columns, each in rich's format language.
 
     Args:
+        screen: where the command prints. If that is a terminal the bar stays below what is printed;
+            else it goes to stderr, and is silent if that is no terminal either.
         columns: what to show beside description, bar and time.
-        screen: where the command prints while the bar is shown, if it does. If that is a terminal the
-            bar stays below what is printed; else the bar goes to stderr, and is silent if that is no
-            terminal either.
     """
-    console = screen or Console()
-    if not console.is_terminal:
-        console = Console(stderr=True)
+    console = screen if screen.is_terminal else Console(stderr=True)
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -58,10 +55,10 @@ class TrainingProgress(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = bar(
+            console,
             "{task.percentage:3.0f}%",
             "{task.fields[rate]} images/s",
             "loss {task.fields[loss]}",
-            screen=console,
         )
         self.task: TaskID | None = None
         self.noisy_psnr = 0.0
