@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py requirements.txt $(wildcard csrc/* csrc/*/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint types format clean
+.PHONY: help train test test-browser lint types format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ train: $(STAMP)  ## Train a denoiser on the built-in photographs (ARGS="--epochs
 
 test: $(STAMP)  ## Run all tests (ARGS="-k conv -x ..." for more)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: $(STAMP)  ## Run the tests that need a browser (Debian, Ubuntu: apt install chromium)
+	$(BIN)/python -m pytest tests/browser/check_report.py $(ARGS)
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check .

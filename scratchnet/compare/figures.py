@@ -1,0 +1,171 @@
+"""The comparison in figures: quality, losses, how the losses part, and speed."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scratchnet.compare.contestants import OURS, TORCH, TORCH_LAST
+from scratchnet.compare.equality import TOLERANCE, relative
+from scratchnet.compare.result import Comparison
+from scratchnet.files import atomic
+from scratchnet.report import GRID, INK, MUTED, NOISY
+from scratchnet.report import OURS as BLUE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Panel = Callable[["Axes", Comparison], None]
+
+# Told apart by colour-blind readers, and by dashes on paper.
+_LOOKS = {
+    OURS: (BLUE, "-"),
+    TORCH: ("#a8488f", (0, (6, 2))),
+    TORCH_LAST: ("#2a8f6d", (0, (2, 1.5))),
+}
+_MOST_STEPS = 300
+
+
+def quality(axes: Axes, result: Comparison) -> None:
+    """PSNR after each epoch: the mean over the seeds, and a band of one standard deviation."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = range(1, result.config.epochs + 1)
+    axes.axhline(result.noisy_psnr, color=NOISY, linewidth=1.2, linestyle=":", label="noisy input")
+    for name in result.names:
+        colour, dash = _LOOKS[name]
+        mean, spread = zip(*result.psnr(name), strict=True)
+        n = len(result.traces[name])
+        label = f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
+        marker = "o" if len(mean) < 20 else ""
+        axes.plot(
+            epochs, mean, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4,
+            label=label,
+        )  # fmt: skip
+        if n > 1:
+            low, high = (
+                [m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1)
+            )
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(
+        axes, "Quality: mean over the seeds ± standard deviation", "epoch", "validation PSNR (dB)"
+    )
+
+
+def losses(axes: Axes, result: Comparison) -> None:
+    """Training loss, step by step, of the first seed; smoothed where there are many steps."""
+    for name in result.names:
+        colour, dash = _LOOKS[name]
+        values = result.traces[name][0].losses
+        width = max(1, len(values) // 100)
+        axes.plot(
+            *_smoothed(values, width), color=colour, linestyle=dash, linewidth=1.5, label=name
+        )
+    axes.set_yscale("log")
+    _dress(axes, f"Training loss, seed {result.config.seed}", "step", "mean squared error")
+
+
+def differences(axes: Axes, result: Comparison) -> None:
+    """How far the losses lie apart, at most so far: rounding errors that grow step by step."""
+    exact = _apart(result.losses.ours, result.losses.torch)
+    axes.axhline(TOLERANCE, color=MUTED, linewidth=1, linestyle=":")
+    axes.annotate(
+        "asked for in float64", (1, TOLERANCE), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        textcoords="offset points", ha="right", color=MUTED, fontsize=9,
+    )  # fmt: skip
+    steps = range(1, len(exact) + 1)
+    axes.plot(steps, exact, color=INK, linewidth=1.5, label=f"{OURS} and {TORCH}, float64")
+    base, *others = result.names[1:]
+    for name in (OURS, *others):
+        first, second = (result.traces[n][0].losses[:_MOST_STEPS] for n in (name, base))
+        apart = _apart(first, second)
+        colour, dash = _LOOKS[name]
+        label = f"{name} and {base}, {result.config.dtype}"
+        axes.plot(
+            range(1, len(apart) + 1),
+            apart,
+            color=colour,
+            linestyle=dash,
+            linewidth=1.2,
+            label=label,
+        )
+    axes.set_yscale("log")
+    axes.set_ylim(1e-17, 10)
+    _dress(axes, "How far the losses lie apart", "step", "largest relative difference so far")
+
+
+def speed(axes: Axes, result: Comparison) -> None:
+    """Pictures trained on in a second, at the median step."""
+    rates = [result.images_per_second(name) for name in result.names]
+    places = range(len(rates))
+    axes.barh(places, rates, color=[_LOOKS[name][0] for name in result.names], height=0.6)
+    for place, rate in zip(places, rates, strict=True):
+        axes.annotate(
+            f"{rate:,.0f}", (rate, place), xytext=(4, 0), textcoords="offset points", va="center",
+            color=INK,
+        )  # fmt: skip
+    axes.set_yticks(list(places), [name.replace(" ", "\n") for name in result.names])
+    axes.invert_yaxis()
+    axes.margins(x=0.18)
+    threads = result.machine["threads"]
+    title = f"Speed, {threads} {'thread' if threads == 1 else 'threads'}"
+    _dress(axes, title, "training pictures in a second", "")
+
+
+PANELS: tuple[Panel, ...] = (quality, losses, differences, speed)
+
+
+def save(path: str | Path, result: Comparison) -> None:
+    """Write all panels into one PNG file."""
+    figure = _figure(11.5, 7.6)
+    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        panel(axes, result)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def png(panel: Panel, result: Comparison) -> bytes:
+    """Return one panel as the contents of a PNG file, small enough to be read on a phone."""
+    figure = _figure(5.4, 2.4 if panel is speed else 4.0)
+    panel(figure.subplots(), result)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def _dress(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _apart(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Return the largest relative difference up to each step; nan, not drawn, before the first."""
+    gaps = (relative(a, b) for a, b in zip(ours, theirs, strict=True))
+    return [gap or math.nan for gap in itertools.accumulate(gaps, max)]
+
+
+def _smoothed(values: Sequence[float], width: int) -> tuple[list[float], list[float]]:
+    """Return the middle and the mean of each run of ``width`` values; the last may be shorter."""
+    runs = [(i, values[i : i + width]) for i in range(0, len(values), width)]
+    return (
+        [i + (len(run) + 1) / 2 for i, run in runs],
+        [math.fsum(run) / len(run) for _, run in runs],
+    )
