@@ -5,21 +5,25 @@ and fast.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scratchnet import backends, layers
-from scratchnet.backends.dispatch import explain, set_backend, use_backend
-from scratchnet.errors import ScratchnetError
-from scratchnet.layers import build
-from scratchnet.layers.activation import ReLU, Sigmoid
-from scratchnet.layers.concat import Concat
-from scratchnet.layers.conv import Conv2d, TransposeConv2d
-from scratchnet.layers.residual import Residual
-from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
-from scratchnet.loss import MSE
-from scratchnet.module import Module
-from scratchnet.optim import SGD, Adam
-from scratchnet.sequential import Sequential
+if TYPE_CHECKING:
+    from scratchnet import backends, data, layers, models, testing
+    from scratchnet.backends.dispatch import explain, set_backend, use_backend
+    from scratchnet.checkpoint import load, save
+    from scratchnet.errors import ScratchnetError
+    from scratchnet.interop import from_torch, to_torch
+    from scratchnet.layers import build
+    from scratchnet.layers.activation import ReLU, Sigmoid
+    from scratchnet.layers.concat import Concat
+    from scratchnet.layers.conv import Conv2d, TransposeConv2d
+    from scratchnet.layers.residual import Residual
+    from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+    from scratchnet.loss import MSE
+    from scratchnet.metrics import psnr, ssim
+    from scratchnet.module import Module
+    from scratchnet.optim import SGD, Adam
+    from scratchnet.sequential import Sequential
 
 __version__ = "0.1.0"
 
@@ -40,28 +44,60 @@ __all__ = [
     "Upsampling",
     "backends",
     "build",
+    "data",
     "explain",
+    "from_torch",
     "layers",
+    "load",
+    "models",
+    "psnr",
+    "save",
     "set_backend",
+    "ssim",
+    "testing",
+    "to_torch",
     "use_backend",
 ]
 
-# What is needed less often is imported when it is first asked for, so that `import scratchnet`
-# stays quick.
-_LAZY = {
-    "load": "scratchnet.checkpoint",
-    "save": "scratchnet.checkpoint",
-    "from_torch": "scratchnet.interop",
-    "to_torch": "scratchnet.interop",
-    "psnr": "scratchnet.metrics",
-    "ssim": "scratchnet.metrics",
+# Everything is imported when it is first asked for: `scratchnet --help` need not wait for torch.
+_HOMES = {
+    "ScratchnetError": "errors",
+    "explain": "backends.dispatch",
+    "set_backend": "backends.dispatch",
+    "use_backend": "backends.dispatch",
+    "build": "layers",
+    "ReLU": "layers.activation",
+    "Sigmoid": "layers.activation",
+    "Concat": "layers.concat",
+    "Conv2d": "layers.conv",
+    "TransposeConv2d": "layers.conv",
+    "Residual": "layers.residual",
+    "NearestUpsampling": "layers.upsampling",
+    "Upsampling": "layers.upsampling",
+    "MSE": "loss",
+    "Module": "module",
+    "SGD": "optim",
+    "Adam": "optim",
+    "Sequential": "sequential",
+    "load": "checkpoint",
+    "save": "checkpoint",
+    "from_torch": "interop",
+    "to_torch": "interop",
+    "psnr": "metrics",
+    "ssim": "metrics",
 }
-_LAZY_MODULES = ("data", "models", "testing")
+_MODULES = ("backends", "data", "layers", "models", "testing")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name in _LAZY_MODULES:
+    if name in _MODULES:
         return import_module(f"scratchnet.{name}")
-    raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
+    value = getattr(import_module(f"scratchnet.{_HOMES[name]}"), name)
+    globals()[name] = value  # so that the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -57,8 +57,8 @@ class TrainConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     schedule: str = "one-cycle"
-    batch_size: int = 40
-    epochs: int = 5
+    batch_size: int = 8
+    epochs: int = 4
     seed: int = 0
     dtype: str = "float32"
     data: str | None = None
@@ -66,7 +66,7 @@ class TrainConfig:
     noisy_a: str | None = None
     noisy_b: str | None = None
     noise: str = "subpixel"
-    n_train: int | None = 8000
+    n_train: int | None = 5000
     n_val: int | None = 500
     size: int = 32
     backend: str | None = None

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from scratchnet.cli import options
-from scratchnet.tiling import TILE
 
 
 def denoise(
@@ -44,7 +43,7 @@ def denoise(
         bool,
         typer.Option("--force", "-f", help="Replace files that exist. Inputs are never replaced."),
     ] = False,
-    tile: options.Tile = TILE,
+    tile: options.Tile = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
 ) -> None:
@@ -71,11 +70,12 @@ def denoise(
     from scratchnet.cli.progress import bar
     from scratchnet.denoise import Denoiser, compare_path, denoise_file, plan
     from scratchnet.errors import ScratchnetError
+    from scratchnet.tiling import TILE
 
     jobs = plan(inputs, out, force=force, compare=compare)
     screen, failures = console(), []
     with options.machine(backend, threads):
-        denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile)
+        denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile or TILE)
         with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
             for job in jobs:

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from scratchnet.backends.dispatch import use_backend
 from scratchnet.errors import ScratchnetError
 
 DATA, MACHINE = "Pictures", "Machine"
@@ -65,11 +64,12 @@ WEIGHTS = (
     "[default: `residual`]"
 )
 Tile = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
         metavar="PIXELS",
-        help="Side of the tiles that large pictures are cut into; smaller needs less memory.",
+        help="Side of the tiles that large pictures are cut into; smaller needs less memory. "
+        "[default: 256]",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -79,6 +79,8 @@ Tile = Annotated[
 def machine(backend: str | None, threads: int | None) -> Iterator[None]:
     """Compute with this backend and this many threads inside the block."""
     import torch
+
+    from scratchnet.backends.dispatch import use_backend
 
     before = torch.get_num_threads()
     if threads is not None:

@@ -11,6 +11,7 @@ from commandline import Cli
 import scratchnet
 from scratchnet import backends
 from scratchnet.cli import COMMANDS
+from scratchnet.tiling import TILE
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -71,11 +72,15 @@ def test_info_shows_why_a_backend_is_missing_without_failing(cli: Cli) -> None:
     assert "registered at run time" in result.out
 
 
-def test_help_imports_nothing_heavy_beyond_torch() -> None:
+def test_help_waits_for_nothing_heavy() -> None:
     code = (
-        "import sys, torch; from scratchnet.cli import app\n"
-        "heavy = {'matplotlib', 'skimage', 'scipy', 'tifffile'} & set(sys.modules)\n"
+        "import sys; from scratchnet.cli import app\n"
+        "heavy = {'torch', 'numpy', 'matplotlib', 'skimage', 'tifffile'} & {*sys.modules}\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_help_names_the_default_tile(cli: Cli) -> None:
+    assert f"[default: {TILE}]" in " ".join(cli("denoise", "--help").out.split())
