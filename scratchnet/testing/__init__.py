@@ -1,8 +1,8 @@
 """The conformance kit: what proves that a layer or a backend does what its contract says.
 
 One generator of named checks stands behind three front ends: a call (``check_layer``,
-``check_backend``), tests of pytest's (``parametrize_with_checks``), and a command
-(``scratchnet check NAME``).
+``check_backend``, ``check_optimizer``), tests of pytest's (``parametrize_with_checks``), and a
+command (``scratchnet check NAME``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from scratchnet.testing.checks import Check, Result
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.gradients import gradcheck
 from scratchnet.testing.layer_checks import check_layer, layer_checks
+from scratchnet.testing.optimizer_checks import check_optimizer, optimizer_checks
 from scratchnet.testing.parametrize import parametrize_with_checks
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "backend_checks",
     "check_backend",
     "check_layer",
+    "check_optimizer",
     "gradcheck",
     "layer_checks",
+    "optimizer_checks",
     "parametrize_with_checks",
 ]

@@ -267,7 +267,7 @@ def eval_mode(s: Subject) -> str:
     for example in s.examples:
         layer = s.make()
         y = layer.forward(*example)
-        if layer.eval() is not layer or layer.training:
+        if layer.eval() is not layer or _in_training(layer):
             raise ConformanceError("eval() is expected to return the layer, with training False")
         held = _tensors_held(layer)
         assert_same_bits(layer.forward(*example), y, "output in eval mode")
@@ -278,11 +278,15 @@ def eval_mode(s: Subject) -> str:
                 f"forward in eval mode keeps a tensor in {names}: use save(), which does not"
             )
         _assert_order_error(partial(layer.backward, torch.zeros_like(y)), "in eval mode")
-        if layer.train() is not layer or layer.training is not True:
+        if layer.train() is not layer or not _in_training(layer):
             raise ConformanceError("train() is expected to return the layer, with training True")
         layer.forward(*example)
         layer.backward(torch.zeros_like(y))
     return ""
+
+
+def _in_training(layer: Module) -> bool:
+    return layer.training
 
 
 def _tensors_held(layer: Module) -> dict[int, str]:

@@ -142,6 +142,7 @@ def fresh_each_batch(s: Subject) -> str:
 def _successions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
     for i, example in enumerate(examples):
         yield examples[i - 1], example
+        yield tuple(0.5 * x.flip(-1) for x in example), example
         if example[0].dim() >= 2 and example[0].shape[0] >= 2:
             yield example, tuple(x[1:] for x in example)
             yield tuple(x[1:] for x in example), example

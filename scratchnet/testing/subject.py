@@ -62,6 +62,7 @@ class Subject:
                         "inputs is expected to be a list of floating-point tensors, or of tuples "
                         f"of them; it holds {x.dtype if isinstance(x, Tensor) else repr(x)}"
                     )
+        self.given = [tuple(x.detach().clone() for x in example) for example in self.given]
         if not self.given:
             raise ArgumentError("inputs is expected to hold at least one example tensor")
         self.factory, self.twin = factory, twin
@@ -90,15 +91,17 @@ class Subject:
 
     @property
     def examples(self) -> list[Example]:
-        """The inputs given, in the layers' dtype, and those made from them."""
+        """The inputs given, in the layers' dtype, and those made from them: new copies each time,
+        for a faulty layer may write to them.
+        """
         if self._examples is None:
             params = self.make().param()
             dtype = params[0][0].dtype if params else None
-            found = [tuple(x.detach().to(dtype or x.dtype) for x in e) for e in self.given]
+            found = [tuple(x.to(dtype or x.dtype) for x in e) for e in self.given]
             for change in (_rectangular, _doubled):
                 found += [e for e in map(change, list(found)) if e is not None and self._takes(e)]
             self._examples = found
-        return self._examples
+        return [tuple(x.clone() for x in example) for example in self._examples]
 
     def _takes(self, example: Example) -> bool:
         try:

@@ -104,6 +104,9 @@ def autograd(
     Returns:
         The output, the gradients of the inputs, and the gradients of the parameters by the layer's
         names.
+
+    Raises:
+        ConformanceError: the twin's output has another shape than grad_y.
     """
     leaves = [x.detach().clone().requires_grad_() for x in inputs]
     names = [name for name, _, _ in layer.named_param()]
@@ -120,6 +123,11 @@ def autograd(
                 nn.Parameter(value.detach().clone()) for _, value, _ in layer.named_param()
             ]
             y = twin(*leaves, *parameters)
+        if y.shape != grad_y.shape:
+            raise ConformanceError(
+                f"output: expected the shape {tuple(y.shape)} of the twin's, "
+                f"got {tuple(grad_y.shape)}"
+            )
         grads = torch.autograd.grad(
             y, [*leaves, *parameters], grad_y, allow_unused=True, materialize_grads=True
         )

@@ -1,0 +1,1 @@
+"""Layers, backends and optimizers with one fault each, as found in published frameworks."""

@@ -1,0 +1,310 @@
+"""The kit finds every planted fault, by the right check, with a message that leads to it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from mutants import backends as faulty_backends
+from mutants import layers as faulty
+from mutants import optimizers as faulty_optimizers
+
+import scratchnet
+from scratchnet.testing import Result, backend_checks, check_layer, check_optimizer
+from scratchnet.testing.twins import torch_twin
+
+PICTURES = [torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))]
+
+
+def conv(kind: type) -> Callable[[], scratchnet.Module]:
+    return lambda: kind(4, 6, (3, 2), (2, 1), (1, 2))
+
+
+LAYERS = {
+    faulty.ViewedWeightGradient: (
+        lambda: faulty.ViewedWeightGradient(4, 6, 3),
+        "parameter_gradients",
+        "gradient of weight.*the values are right but in the wrong places",
+    ),
+    faulty.AveragingUpsampling: (
+        lambda: faulty.AveragingUpsampling(2),
+        "input_gradient",
+        "gradient of the input.*all are 0.25 times what they should be",
+    ),
+    faulty.SigmoidAtTheGradient: (
+        faulty.SigmoidAtTheGradient,
+        "input_gradient",
+        "gradient of the input .expected: finite differences.: .* elements differ",
+    ),
+    faulty.DerivativeAlone: (faulty.DerivativeAlone, "input_gradient", "gradient of the input"),
+    faulty.FreshGradients: (
+        conv(faulty.FreshGradients),
+        "gradient_buffers",
+        r"gradient of weight is another tensor after backward: .* write grad_weight \+=",
+    ),
+    faulty.OverwrittenGradients: (
+        conv(faulty.OverwrittenGradients),
+        "accumulation",
+        r"gradient of weight after two batches is the last one alone.*write grad_weight \+=",
+    ),
+    faulty.GradientInTheWeight: (
+        conv(faulty.GradientInTheWeight),
+        "parameters",
+        "gradient of weight shares its memory with the weight",
+    ),
+    faulty.Flipped: (
+        lambda: faulty.Flipped(4, 6, 3, (2, 1), (1, 0)),
+        "twin_output",
+        r"output: expected the shape \(2, 6, 3, 4\) of the twin's, got \(2, 6, 4, 3\)",
+    ),
+    faulty.PaddedOnOneSide: (
+        lambda: faulty.PaddedOnOneSide(4, 6, 3, 1, 1),
+        "twin_output",
+        "output for .* elements differ",
+    ),
+    faulty.RemembersTheLastBatch: (
+        conv(faulty.RemembersTheLastBatch),
+        "fresh_each_batch",
+        "gradient of weight after a batch of .*expected: a fresh layer's",
+    ),
+    faulty.NormalizedByTheFirstBatch: (
+        faulty.NormalizedByTheFirstBatch,
+        "fresh_each_batch",
+        "output after a batch of",
+    ),
+    faulty.BiasOfOnePicture: (
+        conv(faulty.BiasOfOnePicture),
+        "parameter_gradients",
+        "gradient of bias .* 6 of 6 elements differ",
+    ),
+    faulty.InPlaceReLU: (faulty.InPlaceReLU, "inputs_untouched", "forward wrote to input 0"),
+    faulty.OutputIsAView: (
+        faulty.OutputIsAView,
+        "no_aliases",
+        "the output shares memory with the input",
+    ),
+    faulty.SinglePrecision: (
+        faulty.SinglePrecision,
+        "float64",
+        "output of float64 inputs holds nothing but float32 numbers",
+    ),
+    faulty.CopiesOfParameters: (
+        conv(faulty.CopiesOfParameters),
+        "parameters",
+        r"param\(\) and named_param\(\) list different tensors for weight",
+    ),
+    faulty.GradientWrittenInPlace: (
+        faulty.GradientWrittenInPlace,
+        "inputs_untouched",
+        "backward wrote to the gradient it was given",
+    ),
+    faulty.KeepsInEval: (faulty.KeepsInEval, "eval_mode", "keeps a tensor in _saved: use save"),
+    faulty.CopyIsItself: (
+        conv(faulty.CopyIsItself),
+        "copies",
+        "the deepcopy shares the memory of weight",
+    ),
+    faulty.ForgetsItsSlope: (
+        lambda: faulty.ForgetsItsSlope(0.5),
+        "config",
+        "output of a layer made from config",
+    ),
+    faulty.CentredOverTheBatch: (
+        faulty.CentredOverTheBatch,
+        "batch_independence",
+        "output of picture 0 alone",
+    ),
+    faulty.NanFromNothing: (
+        conv(faulty.NanFromNothing),
+        "empty_batch",
+        "gradient of bias: expected 0 from no pictures, got .*nan",
+    ),
+    faulty.ReadsMemoryInOrder: (
+        faulty.ReadsMemoryInOrder,
+        "memory_layouts",
+        "gradient of input 0 for channels_last memory",
+    ),
+    faulty.MeanOverTheBatch: (
+        conv(faulty.MeanOverTheBatch),
+        "parameter_gradients",
+        "gradient of weight.*all are 0.5 times",
+    ),
+    faulty.NoOrder: (
+        faulty.NoOrder,
+        "backward_before_forward",
+        "raised AttributeError.*expected an OrderError, as reading self.saved raises it",
+    ),
+    faulty.InAGraph: (faulty.InAGraph, "no_graph", "the output has a grad_fn.*check_tensor"),
+    faulty.TakesAnything: (faulty.TakesAnything, "wrong_inputs", "a list was accepted"),
+    faulty.ZeroesByReplacing: (
+        conv(faulty.ZeroesByReplacing),
+        "gradient_buffers",
+        "another tensor after zero_grad",
+    ),
+    faulty.BorderForgotten: (
+        lambda: faulty.BorderForgotten(4, 6, 3, 1, 1),
+        "input_gradient",
+        "only in columns 5 of 6",
+    ),
+}
+# The layers that the mutants are made of.
+RIGHT = {
+    scratchnet.TransposeConv2d: lambda: scratchnet.TransposeConv2d(4, 4, 3),
+    scratchnet.NearestUpsampling: lambda: scratchnet.NearestUpsampling(2),
+    scratchnet.Sigmoid: scratchnet.Sigmoid,
+    scratchnet.ReLU: scratchnet.ReLU,
+    scratchnet.Conv2d: lambda: scratchnet.Conv2d(4, 6, (3, 2), (2, 1), (1, 2)),
+    faulty.LeakyReLU: faulty.LeakyReLU,
+}
+
+
+def twin_of(factory: Callable[[], scratchnet.Module]) -> object:
+    """The torch twin of the right layer that a mutant is made of."""
+    layer = factory()
+    for right in RIGHT:
+        if isinstance(layer, right) and right is not faulty.LeakyReLU:
+            return torch_twin(right(**layer.config()))
+    return None
+
+
+def by_name(results: list[Result]) -> dict[str, Result]:
+    return {result.name: result for result in results}
+
+
+def the_failure(results: list[Result], check: str, message: str) -> None:
+    """The named check failed with this message, and nothing less telling failed before it."""
+    failed = [result for result in results if result.status == "failed"]
+    assert failed, "the mutant survived"
+    found = by_name(results)[check]
+    assert found in failed, f"{check} passed; failed: {[result.name for result in failed]}"
+    assert re.search(message, found.message), found.message
+
+
+@pytest.mark.parametrize("right", RIGHT, ids=lambda kind: kind.__name__)
+def test_what_the_mutants_are_made_of_is_right(right: type) -> None:
+    check_layer(RIGHT[right], PICTURES, twin=twin_of(RIGHT[right]))
+
+
+@pytest.mark.parametrize("mutant", LAYERS, ids=lambda kind: kind.__name__)
+def test_layers(mutant: type) -> None:
+    factory, check, message = LAYERS[mutant]
+    results = check_layer(factory, PICTURES, twin=twin_of(factory), on_fail=None)
+    the_failure(results, check, message)
+    first = next(result for result in results if not result.ok)
+    assert first.name == check, f"{first.name} failed first: {first.message}"
+
+
+BACKENDS = {
+    faulty_backends.HeightForWidth: ("conv2d_forward/exact", "expected the shape|differ"),
+    faulty_backends.OneSidedPadding: ("conv2d_forward/exact", "p1x1.*differ|padding=.* differ"),
+    faulty_backends.SingleInside: ("conv2d_forward/close", "computed in float32"),
+    faulty_backends.SingleOutput: (
+        "upsample_nearest_forward/exact",
+        "expected torch.float64, got torch.float32",
+    ),
+    faulty_backends.AveragedUpsampling: (
+        "upsample_nearest_backward/exact",
+        "all are 0.25 times|all are 0.5 times",
+    ),
+    faulty_backends.NoDilationInWeightGradient: (
+        "conv2d_backward/exact",
+        r"grad_weight of .*dilation=\((1, 2|2, 1|2, 2)\)",
+    ),
+    faulty_backends.GroupsMixed: (
+        "conv2d_forward/exact",
+        "groups=[2-9].*the values are right but in the wrong places",
+    ),
+    faulty_backends.OverlapsForgotten: ("conv2d_backward/adjoint", "grad_x of conv2d_backward"),
+    faulty_backends.NeedsIgnored: ("conv2d_backward/needs", "expected None, got a tensor"),
+    faulty_backends.ReadsWhatItShouldNot: ("conv2d_backward/needs", "grad_x.*not finite"),
+    faulty_backends.ClaimsTooMuch: (
+        "conv2d_forward/supports",
+        "NotImplementedError: groups are not done yet",
+    ),
+    faulty_backends.ClaimsWithoutAReason: (
+        "conv2d_forward/supports",
+        "expected to return True or one line saying why not, got False",
+    ),
+    faulty_backends.InputHandedOut: (
+        "upsample_nearest_forward/pure",
+        "shares memory with an input",
+    ),
+    faulty_backends.WeightTurnedInPlace: (
+        "conv2d_backward/pure",
+        "its tensor argument 2 was written to",
+    ),
+    faulty_backends.Race: ("conv2d_backward/threads", "grad_weight .* threads against 1"),
+    faulty_backends.SharedWorkspace: (
+        "upsample_nearest_forward/concurrent",
+        "while other threads call, too",
+    ),
+    faulty_backends.Strides: ("conv2d_backward/layouts", r"argument 0 \w+"),
+    faulty_backends.Unordered: ("conv2d_forward/run_to_run", "second run against the first"),
+    faulty_backends.EmptyBatchFails: ("conv2d_backward/empty", "ZeroDivisionError"),
+    faulty_backends.StaleCache: ("upsample_nearest_backward/exact", "differ"),
+    faulty_backends.Permissive: ("conv2d_forward/errors", "too many channels was not refused"),
+    faulty_backends.NoAdjoint: ("upsample_conv2d_backward/adjoint", "grad_x of upsample_conv2d"),
+    faulty_backends.WrongVersion: ("identity", "api_version is 2, expected 1"),
+}
+
+
+@pytest.mark.parametrize("mutant", BACKENDS, ids=lambda kind: kind.__name__)
+def test_backends(mutant: type) -> None:
+    check, message = BACKENDS[mutant]
+    with pytest.raises(AssertionError) as failure:
+        {str(c): c for c in backend_checks(mutant())}[check]()
+    assert re.search(message, str(failure.value)), str(failure.value)
+
+
+def test_the_backend_the_mutants_are_made_of_is_right() -> None:
+    checks = {str(c): c for c in backend_checks(faulty_backends.Mutant())}
+    for name in {check for check, _ in BACKENDS.values()}:
+        checks[name]()
+
+
+SGD_OPTIONS = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}
+ADAM_OPTIONS = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 0.1, "weight_decay": 0.1}
+OPTIMIZERS = {
+    faulty_optimizers.DecayThrownAway: ("option_weight_decay", "weight_decay=0.1 changes nothing"),
+    faulty_optimizers.MomentumIgnored: ("option_momentum", "momentum=0.9 changes nothing"),
+    faulty_optimizers.DampensTheFirst: ("twin_steps", r"after step 1 \(expected: the twin's\)"),
+    faulty_optimizers.NewParameters: ("in_place", "step did not change parameter 0 in place"),
+    faulty_optimizers.GradientsConsumed: ("in_place", "step wrote to gradient 0"),
+    faulty_optimizers.RateKept: ("learning_rate", "after a step with lr set to 0"),
+    faulty_optimizers.StateForgotten: ("saved_state", "after saving and resuming"),
+    faulty_optimizers.Uncorrected: ("twin_steps", "after step 1"),
+}
+
+
+@pytest.mark.parametrize("mutant", OPTIMIZERS, ids=lambda kind: kind.__name__)
+def test_optimizers(mutant: type) -> None:
+    check, message = OPTIMIZERS[mutant]
+    adam = issubclass(mutant, scratchnet.Adam)
+    options = ADAM_OPTIONS if adam else SGD_OPTIONS
+    twin = torch.optim.Adam if adam else torch.optim.SGD
+    the_failure(check_optimizer(mutant, options, twin=twin, on_fail=None), check, message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(scratchnet.SGD, SGD_OPTIONS), (scratchnet.Adam, ADAM_OPTIONS)]
+)
+def test_the_optimizers_the_mutants_are_made_of_are_right(kind: type, options: dict) -> None:
+    check_optimizer(kind, options, twin=getattr(torch.optim, kind.__name__))
+
+
+def test_none_is_left_out() -> None:
+    for module, tested, right in (
+        (faulty, LAYERS, {faulty.LeakyReLU}),
+        (faulty_backends, BACKENDS, {faulty_backends.Mutant}),
+        (faulty_optimizers, OPTIMIZERS, set()),
+    ):
+        planted = {
+            kind
+            for _, kind in inspect.getmembers(module, inspect.isclass)
+            if kind.__module__ == module.__name__
+        }
+        assert planted == {*tested, *right}
+    assert len(LAYERS) + len(BACKENDS) + len(OPTIMIZERS) >= 25
