@@ -54,7 +54,7 @@ class Subject:
         twin: Twin | None,
     ) -> None:
         given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        self.given = [(x,) if isinstance(x, Tensor) else tuple(x) for x in given]
+        self.given = [tuple(x) if isinstance(x, tuple | list) else (x,) for x in given]
         for example in self.given:
             for x in example:
                 if not (isinstance(x, Tensor) and x.is_floating_point()):
