@@ -90,8 +90,8 @@ class BuildOrRecord(BuildExtension):
             info["reason"] = describe(error)
             print(
                 f"scratchnet: installing WITHOUT the C++ kernels: {info['reason']}. Everything"
-                " runs, more slowly, on the reference backend. With a C++ compiler (Debian: apt install"
-                " g++) reinstall to get them.",
+                " runs, more slowly, on the reference backend. With a C++ compiler (Debian:"
+                " apt install g++) reinstall to get them.",
                 file=sys.stderr,
             )
             self.extensions = []

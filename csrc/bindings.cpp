@@ -5,23 +5,32 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/headeronly/version.h>
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <tuple>
+#include <vector>
 
-#include "conv.h"
-#include "upsample.h"
+#include "network.h"
+#include "ops.h"
 
 namespace {
 
 using scratchnet::Axis;
 using scratchnet::Conv;
+using scratchnet::Layer;
+using scratchnet::Network;
+using scratchnet::Pair;
+using scratchnet::Pictures;
 using scratchnet::Pool;
 using scratchnet::Upsample;
-using Pair = std::array<int64_t, 2>;
+using Optional = std::optional<at::Tensor>;
+using Tensors = std::vector<at::Tensor>;
+using Optionals = std::vector<Optional>;
 
 // torch's threads, however many it was told to use.
 Pool torch_pool() {
@@ -51,7 +60,7 @@ at::Tensor empty_channels_last(at::IntArrayRef sizes, const at::Tensor& like) {
 }
 
 template <class T>
-const T* data_or_null(const std::optional<at::Tensor>& tensor) {
+const T* data_or_null(const Optional& tensor) {
   return tensor ? tensor->const_data_ptr<T>() : nullptr;
 }
 
@@ -62,33 +71,32 @@ Conv make_conv(at::IntArrayRef x, at::IntArrayRef weight, Pair stride, Pair padd
         (x[2 + i] + 2 * padding[i] - dilation[i] * (weight[2 + i] - 1) - 1) / stride[i] + 1;
     return Axis{x[2 + i], small, weight[2 + i], stride[i], padding[i], dilation[i]};
   };
-  return {x[0], groups, x[1], weight[0], axis(0), axis(1)};
+  return {groups, x[1], weight[0], axis(0), axis(1)};
 }
 
-at::Tensor conv2d_forward(const at::Tensor& x, const at::Tensor& weight,
-                          const std::optional<at::Tensor>& bias, Pair stride, Pair padding,
-                          Pair dilation, int64_t groups) {
+at::Tensor conv2d_forward(const at::Tensor& x, const at::Tensor& weight, const Optional& bias,
+                          Pair stride, Pair padding, Pair dilation, int64_t groups) {
   const Conv conv = make_conv(x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   const at::Tensor image = channels_last(x), w = weight.contiguous();
-  const std::optional<at::Tensor> b = bias ? std::optional(bias->contiguous()) : std::nullopt;
+  const Optional b = bias ? std::optional(bias->contiguous()) : std::nullopt;
   at::Tensor y =
-      empty_channels_last({conv.batch, conv.small_channels, conv.h.small, conv.w.small}, x);
+      empty_channels_last({x.size(0), conv.small_channels, conv.h.small, conv.w.small}, x);
   dispatch_dtype(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
-    scratchnet::conv_down<T>(torch_pool(), conv, image.const_data_ptr<T>(), w.const_data_ptr<T>(),
-                             data_or_null<T>(b), y.mutable_data_ptr<T>());
+    scratchnet::conv_down<T>(torch_pool(), conv, x.size(0), image.const_data_ptr<T>(),
+                             w.const_data_ptr<T>(), data_or_null<T>(b), y.mutable_data_ptr<T>());
   });
   return y;
 }
 
-using Grads =
-    std::tuple<std::optional<at::Tensor>, std::optional<at::Tensor>, std::optional<at::Tensor>>;
+using Grads = std::tuple<Optional, Optional, Optional>;
 
 Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::Tensor& weight,
                       Pair stride, Pair padding, Pair dilation, int64_t groups,
                       std::array<bool, 3> needs) {
   const Conv conv = make_conv(x.sizes(), weight.sizes(), stride, padding, dilation, groups);
   const Pool pool = torch_pool();
+  const int64_t batch = x.size(0);
   const at::Tensor grad = channels_last(grad_y);
   Grads result;
   auto& [grad_x, grad_weight, grad_bias] = result;
@@ -98,18 +106,17 @@ Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::T
     if (needs[0]) {
       const at::Tensor w = weight.contiguous();
       grad_x = empty_channels_last(x.sizes(), grad_y);
-      scratchnet::conv_up<T>(pool, conv, small, w.const_data_ptr<T>(), nullptr,
-                             grad_x->mutable_data_ptr<T>());
+      scratchnet::conv_up<T>(pool, conv, batch, small, w.const_data_ptr<T>(), grad_x->mutable_data_ptr<T>());
     }
     if (needs[1]) {
       const at::Tensor image = channels_last(x);
-      grad_weight = at::empty(weight.sizes(), grad_y.options());
-      scratchnet::conv_grad_weight<T>(pool, conv, image.const_data_ptr<T>(), small,
+      grad_weight = at::zeros(weight.sizes(), grad_y.options());
+      scratchnet::conv_grad_weight<T>(pool, conv, batch, image.const_data_ptr<T>(), small,
                                       grad_weight->mutable_data_ptr<T>());
     }
     if (needs[2]) {
       grad_bias = at::empty({conv.small_channels}, grad_y.options());
-      scratchnet::conv_grad_bias<T>(pool, conv, small, grad_bias->mutable_data_ptr<T>());
+      scratchnet::conv_grad_bias<T>(pool, conv, batch, small, grad_bias->mutable_data_ptr<T>());
     }
   });
   return result;
@@ -143,6 +150,88 @@ at::Tensor upsample_nearest_backward(const at::Tensor& grad_y, Pair scale) {
   return grad_x;
 }
 
+template <class T>
+Pictures<const T> pictures_of(const at::Tensor& x) {
+  return {x.const_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
+}
+
+template <class T>
+Pictures<T> mutable_pictures_of(const at::Tensor& x) {
+  return {x.mutable_data_ptr<T>(), x.stride(0), x.stride(1), x.stride(2), x.stride(3)};
+}
+
+// A chain of layers for one size of picture and one dtype. The results of `forward` and `backward`
+// are in the memory format of their argument.
+class Chain {
+ public:
+  Chain(const std::vector<Layer>& layers, std::array<int64_t, 3> input, bool is_double) {
+    const scratchnet::Size size{input[0], input[1], input[2]};
+    if (is_double) {
+      f64_ = std::make_unique<Network<double>>(layers, size);
+    } else {
+      f32_ = std::make_unique<Network<float>>(layers, size);
+    }
+  }
+
+  std::tuple<at::Tensor, Optional> forward(const at::Tensor& x, const Tensors& weights,
+                                           const Optionals& biases, bool keep) const {
+    at::Tensor y;
+    Optional saved;
+    dispatch_dtype(x.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      const Network<T>& net = network(zero);
+      const scratchnet::Size out = net.output();
+      y = at::empty({x.size(0), out.channels, out.height, out.width}, x.options(),
+                    x.suggest_memory_format());
+      if (keep) saved = at::empty({x.size(0), net.saved_size()}, x.options());
+      net.forward(torch_pool(), x.size(0), pictures_of<T>(x), pointers<T>(weights).data(),
+                  pointers<T>(biases).data(), mutable_pictures_of<T>(y),
+                  keep ? saved->mutable_data_ptr<T>() : nullptr);
+    });
+    return {y, saved};
+  }
+
+  Optional backward(const at::Tensor& x, const at::Tensor& y, const at::Tensor& grad_y,
+                    const at::Tensor& saved, const Tensors& weights, const Tensors& grad_weights,
+                    const Optionals& grad_biases, bool needs_grad_x) const {
+    Optional grad_x;
+    if (needs_grad_x) grad_x = at::empty(x.sizes(), x.options(), x.suggest_memory_format());
+    dispatch_dtype(x.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      std::vector<T*> to_weights, to_biases;
+      for (const at::Tensor& grad : grad_weights) to_weights.push_back(grad.mutable_data_ptr<T>());
+      for (const Optional& grad : grad_biases) {
+        to_biases.push_back(grad ? grad->mutable_data_ptr<T>() : nullptr);
+      }
+      network(zero).backward(torch_pool(), x.size(0), pictures_of<T>(x), pictures_of<T>(y),
+                             pictures_of<T>(grad_y), saved.const_data_ptr<T>(),
+                             pointers<T>(weights).data(), to_weights.data(), to_biases.data(),
+                             grad_x ? mutable_pictures_of<T>(*grad_x) : Pictures<T>{});
+    });
+    return grad_x;
+  }
+
+ private:
+  const Network<float>& network(float) const { return *f32_; }
+  const Network<double>& network(double) const { return *f64_; }
+
+  template <class T>
+  static std::vector<const T*> pointers(const Tensors& tensors) {
+    std::vector<const T*> result;
+    for (const at::Tensor& tensor : tensors) result.push_back(tensor.const_data_ptr<T>());
+    return result;
+  }
+  template <class T>
+  static std::vector<const T*> pointers(const Optionals& tensors) {
+    std::vector<const T*> result;
+    for (const Optional& tensor : tensors) result.push_back(data_or_null<T>(tensor));
+    return result;
+  }
+
+  std::unique_ptr<Network<float>> f32_;  // one of the two
+  std::unique_ptr<Network<double>> f64_;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
@@ -160,4 +249,34 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
         py::arg("scale"));
   m.def("upsample_nearest_backward", &upsample_nearest_backward, no_gil, py::arg("grad_y"),
         py::arg("scale"));
+  py::class_<Layer>(m, "Layer", "A convolution of a Chain, with what comes before and after it.")
+      .def(py::init([](int64_t in_channels, int64_t out_channels, Pair kernel_size, Pair stride,
+                       Pair padding, Pair dilation, int64_t groups, std::optional<Pair> scale,
+                       const std::string& activation) {
+             using scratchnet::Activation;
+             const Activation which = activation == "relu"      ? Activation::relu
+                                      : activation == "sigmoid" ? Activation::sigmoid
+                                                                : Activation::none;
+             return Layer{in_channels,
+                          out_channels,
+                          groups,
+                          kernel_size,
+                          stride,
+                          padding,
+                          dilation,
+                          scale.value_or(Pair{1, 1}),
+                          scale.has_value(),
+                          which};
+           }),
+           py::kw_only(), py::arg("in_channels"), py::arg("out_channels"), py::arg("kernel_size"),
+           py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+           py::arg("scale"), py::arg("activation"));
+  py::class_<Chain>(m, "Chain", "Layers run picture by picture, forward and backward.")
+      .def(py::init<const std::vector<Layer>&, std::array<int64_t, 3>, bool>(), py::arg("layers"),
+           py::arg("input"), py::arg("is_double"))
+      .def("forward", &Chain::forward, no_gil, py::arg("x"), py::arg("weights"), py::arg("biases"),
+           py::arg("keep"))
+      .def("backward", &Chain::backward, no_gil, py::arg("x"), py::arg("y"), py::arg("grad_y"),
+           py::arg("saved"), py::arg("weights"), py::arg("grad_weights"), py::arg("grad_biases"),
+           py::arg("needs_grad_x"));
 }

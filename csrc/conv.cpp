@@ -1,260 +1,194 @@
 #include "conv.h"
 
 #include <algorithm>
-#include <memory>
-#include <new>
-#include <vector>
-
-#include "sweep.h"
 
 namespace scratchnet {
 namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-template <class T>
-class Buffer {  // uninitialised, aligned to a cache line
- public:
-  explicit Buffer(int64_t size)
-      : data_(static_cast<T*>(::operator new(size * sizeof(T), kAlignment))) {}
-  ~Buffer() { ::operator delete(data_, kAlignment); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  T* get() { return data_; }
-
- private:
-  static constexpr std::align_val_t kAlignment{64};
-  T* data_;
-};
-
-// One direction of a correlation, the same for both but for who reads and who writes.
-template <class T>
-struct Direction {
-  int64_t in_channels, out_channels;  // of one group
-  int64_t in_picture, out_picture;
-  Sweep sweep;
-  Pack<T> pack;  // of group 0
-  int64_t weight_group;
-};
-
-template <class T>
-Direction<T> make_down(const Conv& conv, const T* weight) {
-  const int64_t in = conv.big_channels / conv.groups, out = conv.small_channels / conv.groups;
-  const int64_t taps = conv.h.taps * conv.w.taps;
-  return {in,
-          out,
-          conv.h.big * conv.w.big * conv.big_channels,
-          conv.h.small * conv.w.small * conv.small_channels,
-          make_sweep(spans_down(conv.h), spans_down(conv.w), conv.h.taps, conv.w.taps, false, in,
-                     {conv.w.big * conv.big_channels, conv.big_channels},
-                     {conv.w.small * conv.small_channels, conv.small_channels}),
-          {weight, nullptr, conv.h.taps, conv.w.taps, in, out, conv.w.taps, 1, taps, in * taps},
-          out * in * taps};
-}
-
-template <class T>
-Direction<T> make_up(const Conv& conv, const T* weight) {
-  const int64_t in = conv.small_channels / conv.groups, out = conv.big_channels / conv.groups;
-  const int64_t taps = conv.h.taps * conv.w.taps;
-  return {in,
-          out,
-          conv.h.small * conv.w.small * conv.small_channels,
-          conv.h.big * conv.w.big * conv.big_channels,
-          make_sweep(spans_up(conv.h), spans_up(conv.w), conv.h.taps, conv.w.taps, true, in,
-                     {conv.w.small * conv.small_channels, conv.small_channels},
-                     {conv.w.big * conv.big_channels, conv.big_channels}),
-          {weight + taps - 1, nullptr, conv.h.taps, conv.w.taps, in, out, -conv.w.taps, -1,
-           out * taps, taps},
-          out * in * taps};
-}
-
-// A task is a stretch of rows of one rectangle in some pictures. About kTaskPixels pixels make one,
-// so that threads find enough of them and each is long enough.
-constexpr int64_t kTaskPixels = 256;
-
-struct Piece {
-  const Rectangle* rectangle;
-  int64_t first_picture, pictures, first_row, rows;
-};
-
-std::vector<Piece> cut(const Sweep& sweep, int64_t batch) {
-  std::vector<Piece> pieces;
-  for (const Rectangle& rectangle : sweep.rectangles) {
-    const int64_t rows = std::clamp<int64_t>(kTaskPixels / rectangle.cols, 1, rectangle.rows);
-    const int64_t pictures = std::clamp<int64_t>(kTaskPixels / (rows * rectangle.cols), 1, batch);
-    for (int64_t picture = 0; picture < batch; picture += pictures) {
-      for (int64_t row = 0; row < rectangle.rows; row += rows) {
-        pieces.push_back({&rectangle, picture, std::min(pictures, batch - picture), row,
-                          std::min(rows, rectangle.rows - row)});
-      }
-    }
-  }
-  return pieces;
-}
-
-template <class T>
-void run(const Pool& pool, const Conv& conv, const Direction<T>& direction, const T* in,
-         const T* bias, T* out) {
-  const Kernels<T>& kernels = kernels_of<T>(current_isa());
-  const int64_t vectors = ceil_div(direction.out_channels, kernels.lanes),
-                blocks = ceil_div(vectors, kMaxVectors);
-  const int64_t depth = conv.h.taps * conv.w.taps * direction.in_channels;
-  const int64_t packed_group = depth * vectors * kernels.lanes;
-  Buffer<T> packed(conv.groups * packed_group);
-  run_tasks(pool, conv.groups, [&](int64_t group, int64_t) {
-    Pack<T> pack = direction.pack;
-    pack.weight += group * direction.weight_group;
-    pack.packed = packed.get() + group * packed_group;
-    kernels.pack(pack);
-  });
-  const std::vector<Piece> pieces = cut(direction.sweep, conv.batch);
-  run_tasks(pool, static_cast<int64_t>(pieces.size()), [&](int64_t task, int64_t) {
-    const Piece& piece = pieces[task];
-    const Rectangle& rect = *piece.rectangle;
-    for (int64_t group = 0; group < conv.groups; ++group) {
-      const T* from =
-          in + piece.first_picture * direction.in_picture + rect.in + piece.first_row * rect.in_row;
-      T* to = out + piece.first_picture * direction.out_picture + rect.out +
-              piece.first_row * rect.out_row;
-      for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t begin = vectors * block / blocks, end = vectors * (block + 1) / blocks;
-        const int64_t channel = group * direction.out_channels + begin * kernels.lanes;
-        kernels.correlate(
-            {from + group * direction.in_channels,
-             packed.get() + group * packed_group + depth * begin * kernels.lanes,
-             bias ? bias + channel : nullptr, to + channel, piece.pictures, piece.rows, rect.cols,
-             direction.in_picture, rect.in_row, rect.in_col, direction.out_picture, rect.out_row,
-             rect.out_col, direction.sweep.runs.data() + rect.first_run, rect.num_runs, end - begin,
-             std::min(end * kernels.lanes, direction.out_channels) - begin * kernels.lanes});
-      }
-    }
-  });
-}
-
-// Partial sums of a gradient are kept per chunk of pictures and added up in the order of the
-// chunks: the result does not depend on the number of threads. The number of chunks depends on the
-// shape alone.
-int64_t chunks_of(int64_t batch, int64_t sums_bytes) {
-  constexpr int64_t kMostChunks = 16, kMostBytes = 4 << 20;
-  return std::clamp<int64_t>(kMostBytes / std::max<int64_t>(sums_bytes, 1), 1,
-                             std::min(batch, kMostChunks));
-}
+// A task is about this many pixels: enough of them for all threads, and each worth the hand-over.
+constexpr int64_t kTaskPixels = 512;
 
 }  // namespace
 
-template <class T>
-void conv_down(const Pool& pool, const Conv& conv, const T* big, const T* weight, const T* bias,
-               T* small) {
-  if (conv.batch > 0) run(pool, conv, make_down(conv, weight), big, bias, small);
+WeightLayout plain_weight(const Conv& conv) {
+  const int64_t taps = conv.taps(), big = conv.big_channels / conv.groups;
+  return {0, big * taps, taps, conv.w.taps, 1, conv.small_channels / conv.groups * big * taps};
 }
 
 template <class T>
-void conv_up(const Pool& pool, const Conv& conv, const T* small, const T* weight, const T* bias,
-             T* big) {
-  if (conv.batch > 0) run(pool, conv, make_up(conv, weight), small, bias, big);
+Correlation<T>::Correlation(const Conv& conv, const WeightLayout& weight, bool is_up)
+    : kernels_(kernels_of<T>(current_isa())),
+      groups_(conv.groups),
+      in_channels_((is_up ? conv.small_channels : conv.big_channels) / conv.groups),
+      out_channels_((is_up ? conv.big_channels : conv.small_channels) / conv.groups),
+      in_picture_(is_up ? conv.small_size() : conv.big_size()),
+      out_picture_(is_up ? conv.big_size() : conv.small_size()),
+      in_pixels_(is_up ? conv.h.small * conv.w.small : conv.h.big * conv.w.big),
+      taps_(conv.taps()),
+      weight_origin_(weight.origin),
+      weight_group_(weight.group) {
+  // Going up, read positions rise as taps fall: packed in reverse, neighbours stay neighbours.
+  int64_t step_h = weight.h, step_w = weight.w;
+  if (is_up) {
+    weight_origin_ += (conv.h.taps - 1) * step_h + (conv.w.taps - 1) * step_w;
+    step_h = -step_h;
+    step_w = -step_w;
+  }
+  const int64_t step_in = is_up ? weight.small : weight.big;
+  const int64_t step_out = is_up ? weight.big : weight.small;
+
+  // Few out-channels leave most lanes empty; those of all taps together fill them. That pays where
+  // no product is computed in vain: going up, and going down without stride.
+  const bool every_product_used = is_up || (conv.h.stride == 1 && conv.w.stride == 1);
+  by_products_ = every_product_used && groups_ == 1 && taps_ > 1 &&
+                 2 * out_channels_ <= kernels_.lanes && out_channels_ <= 8;
+  columns_ = by_products_ ? taps_ * out_channels_ : out_channels_;
+  depth_ = by_products_ ? in_channels_ : taps_ * in_channels_;
+  vectors_ = ceil_div(columns_, kernels_.lanes);
+  packed_group_ = depth_ * vectors_ * kernels_.lanes;
+  pack_ = {nullptr,       nullptr, conv.h.taps, conv.w.taps, in_channels_,
+           out_channels_, step_h,  step_w,      step_in,     step_out};
+
+  const int64_t in_pixel = by_products_ ? vectors_ * kernels_.lanes : groups_ * in_channels_;
+  const int64_t out_pixel = groups_ * out_channels_;
+  const int64_t in_cols = is_up ? conv.w.small : conv.w.big;
+  const int64_t out_cols = is_up ? conv.w.big : conv.w.small;
+  sweep_ = make_sweep(is_up ? spans_up(conv.h) : spans_down(conv.h),
+                      is_up ? spans_up(conv.w) : spans_down(conv.w), conv.h.taps, conv.w.taps,
+                      is_up, by_products_ ? 1 : in_channels_, {in_cols * in_pixel, in_pixel},
+                      {out_cols * out_pixel, out_pixel});
+  for (size_t i = 0; i < sweep_.rectangles.size(); ++i) {
+    const Rectangle& rectangle = sweep_.rectangles[i];
+    const int64_t rows = std::clamp<int64_t>(kTaskPixels / rectangle.cols, 1, rectangle.rows);
+    for (int64_t row = 0; row < rectangle.rows; row += rows) {
+      pieces_.push_back({static_cast<int64_t>(i), row, std::min(rows, rectangle.rows - row)});
+    }
+  }
+  if (by_products_) {
+    // The picture as one column of pixels, with one tap.
+    const int64_t pixel = groups_ * in_channels_;
+    pixels_ = make_sweep({{in_pixels_, 0, 1, 0, 1, 1, 0, 1, 1}}, {{1, 0, 1, 0, 1, 1, 0, 1, 1}}, 1,
+                         1, false, in_channels_, {pixel, pixel}, {in_pixel, in_pixel});
+    for (int64_t row = 0; row < in_pixels_; row += kTaskPixels) {
+      pixel_pieces_.push_back({0, row, std::min(kTaskPixels, in_pixels_ - row)});
+    }
+  }
 }
 
 template <class T>
-void conv_grad_weight(const Pool& pool, const Conv& conv, const T* big, const T* small,
-                      T* grad_weight) {
-  const Kernels<T>& kernels = kernels_of<T>(current_isa());
-  const int64_t big_channels = conv.big_channels / conv.groups,
-                small_channels = conv.small_channels / conv.groups;
-  const int64_t taps = conv.h.taps * conv.w.taps;
-  if (conv.batch == 0) {
-    std::fill(grad_weight, grad_weight + conv.small_channels * big_channels * taps, T(0));
+Correlation<T> Correlation<T>::down(const Conv& conv, const WeightLayout& weight) {
+  return Correlation(conv, weight, false);
+}
+
+template <class T>
+Correlation<T> Correlation<T>::up(const Conv& conv, const WeightLayout& weight) {
+  return Correlation(conv, weight, true);
+}
+
+template <class T>
+void Correlation<T>::pack(const T* weight, T* packed) const {
+  Pack<T> job = pack_;
+  job.weight = weight + weight_origin_;
+  job.packed = packed;
+  if (!by_products_) {
+    for (int64_t group = 0; group < groups_; ++group) {
+      kernels_.pack(job);
+      job.weight += weight_group_;
+      job.packed += packed_group_;
+    }
     return;
   }
-  // Lanes go to the side that fills them better; the other side is broadcast.
-  const auto waste = [&](int64_t lanes_over, int64_t other) {
-    return ceil_div(lanes_over, kernels.lanes) * kernels.lanes * other;
-  };
-  const bool lanes_small =
-      waste(small_channels, big_channels) <= waste(big_channels, small_channels);
-  const int64_t a_channels = lanes_small ? big_channels : small_channels;
-  const int64_t b_channels = lanes_small ? small_channels : big_channels;
-  const int64_t b_padded = ceil_div(b_channels, kernels.lanes) * kernels.lanes;
-  const int64_t tap_sums = a_channels * b_padded, sums_size = conv.groups * taps * tap_sums;
-  const int64_t chunks = chunks_of(conv.batch, sums_size * sizeof(T));
-  Buffer<T> sums(chunks * sums_size);
-  std::fill(sums.get(), sums.get() + chunks * sums_size, T(0));
-
-  // A band of rows whose pixels on both sides stay in the L1 cache while all taps sweep it.
-  constexpr int64_t kBandBytes = 24 << 10;
-  const int64_t row_bytes =
-      conv.w.small * (small_channels + big_channels * conv.w.stride) * sizeof(T);
-  const int64_t band =
-      std::clamp<int64_t>(kBandBytes / std::max<int64_t>(row_bytes, 1), 1, conv.h.small);
-  run_tasks(pool, chunks * conv.groups * conv.h.taps, [&](int64_t task, int64_t) {
-    const int64_t chunk = task / (conv.groups * conv.h.taps);
-    const int64_t group = task / conv.h.taps % conv.groups, tap_h = task % conv.h.taps;
-    const TapRange rows = tap_range(conv.h, tap_h);
-    for (int64_t picture = conv.batch * chunk / chunks; picture < conv.batch * (chunk + 1) / chunks;
-         ++picture) {
-      for (int64_t row = 0; row < rows.count; row += band) {
-        for (int64_t tap_w = 0; tap_w < conv.w.taps; ++tap_w) {
-          const TapRange cols = tap_range(conv.w, tap_w);
-          const int64_t big_row = picture * conv.h.big + rows.in + row * conv.h.stride;
-          const int64_t small_row = picture * conv.h.small + rows.first + row;
-          const T* from_big =
-              big + (big_row * conv.w.big + cols.in) * conv.big_channels + group * big_channels;
-          const T* from_small = small +
-                                (small_row * conv.w.small + cols.first) * conv.small_channels +
-                                group * small_channels;
-          const int64_t big_step = conv.big_channels * conv.w.stride;
-          const int64_t big_pitch = conv.w.big * conv.big_channels * conv.h.stride;
-          const int64_t small_pitch = conv.w.small * conv.small_channels;
-          T* to = sums.get() + chunk * sums_size +
-                  ((group * conv.h.taps + tap_h) * conv.w.taps + tap_w) * tap_sums;
-          const int64_t count = std::min(band, rows.count - row);
-          if (lanes_small) {
-            kernels.outer({from_big, from_small, to, count, cols.count, big_pitch, big_step,
-                           small_pitch, conv.small_channels, a_channels, b_channels, true});
-          } else {
-            kernels.outer({from_small, from_big, to, count, cols.count, small_pitch,
-                           conv.small_channels, big_pitch, big_step, a_channels, b_channels, true});
-          }
-        }
-      }
+  // All taps' out-channels side by side: (in, tap, out) fits no step of Pack, so tap by tap.
+  std::fill(packed, packed + packed_group_, T(0));
+  const int64_t blocks = ceil_div(vectors_, kMaxVectors);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = vectors_ * block / blocks * kernels_.lanes;
+    const int64_t end = vectors_ * (block + 1) / blocks * kernels_.lanes;
+    for (int64_t column = begin; column < std::min(end, columns_); ++column) {
+      const int64_t tap = column / out_channels_;
+      const T* from = job.weight + tap / job.taps_w * job.step_h + tap % job.taps_w * job.step_w +
+                      column % out_channels_ * job.step_out;
+      T* to = packed + depth_ * begin + column - begin;
+      for (int64_t c = 0; c < in_channels_; ++c) to[c * (end - begin)] = from[c * job.step_in];
     }
-  });
-  run_tasks(pool, conv.groups * small_channels, [&](int64_t task, int64_t) {
-    const int64_t group = task / small_channels, o = task % small_channels;
-    T* to = grad_weight + task * big_channels * taps;
-    for (int64_t c = 0; c < big_channels; ++c) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        const int64_t at =
-            (group * taps + tap) * tap_sums + (lanes_small ? c * b_padded + o : o * b_padded + c);
-        T sum = 0;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += sums.get()[chunk * sums_size + at];
-        to[c * taps + tap] = sum;
-      }
-    }
-  });
+  }
 }
 
 template <class T>
-void conv_grad_bias(const Pool& pool, const Conv& conv, const T* small, T* grad_bias) {
-  const Kernels<T>& kernels = kernels_of<T>(current_isa());
-  const int64_t channels = conv.small_channels, pixels = conv.h.small * conv.w.small;
-  if (conv.batch == 0 || pixels == 0) {
-    std::fill(grad_bias, grad_bias + channels, T(0));
-    return;
-  }
-  Buffer<T> sums(conv.batch * channels);
-  run_tasks(pool, conv.batch, [&](int64_t picture, int64_t) {
-    kernels.sum_pixels(small + picture * pixels * channels, pixels, channels, channels,
-                       sums.get() + picture * channels, false);
-  });
-  kernels.sum_pixels(sums.get(), conv.batch, channels, channels, grad_bias, false);
+int64_t Correlation<T>::tasks(int64_t stage) const {
+  const bool products = by_products_ && stage == 0;
+  return static_cast<int64_t>((products ? pixel_pieces_ : pieces_).size());
 }
 
-#define SCRATCHNET_INSTANTIATE(T)                                                      \
-  template void conv_down(const Pool&, const Conv&, const T*, const T*, const T*, T*); \
-  template void conv_up(const Pool&, const Conv&, const T*, const T*, const T*, T*);   \
-  template void conv_grad_weight(const Pool&, const Conv&, const T*, const T*, T*);    \
-  template void conv_grad_bias(const Pool&, const Conv&, const T*, T*);
-SCRATCHNET_INSTANTIATE(float)
-SCRATCHNET_INSTANTIATE(double)
+template <class T>
+int64_t Correlation<T>::products_size() const {
+  return by_products_ ? in_pixels_ * vectors_ * kernels_.lanes : 0;
+}
+
+template <class T>
+void Correlation<T>::run(int64_t stage, int64_t task, int64_t pictures, const T* in,
+                         const T* packed, T* products, const Epilogue<T>& epilogue, T* out) const {
+  if (!by_products_) {
+    multiply(pieces_[task], pictures, in, packed, out, epilogue, out_picture_);
+    return;
+  }
+  if (stage == 0) {
+    multiply(pixel_pieces_[task], pictures, in, packed, products, {}, products_size());
+    return;
+  }
+  const Piece& piece = pieces_[task];
+  const Rectangle& rect = sweep_.rectangles[piece.rectangle];
+  for (int64_t picture = 0; picture < pictures; ++picture) {
+    const int64_t at = picture * out_picture_ + rect.out + piece.first_row * rect.out_row;
+    Correlate<T> job{};
+    job.in = products + picture * products_size() + rect.in + piece.first_row * rect.in_row;
+    job.bias = epilogue.bias;
+    job.out = out + at;
+    job.rows = piece.rows, job.cols = rect.cols;
+    job.in_row = rect.in_row, job.in_col = rect.in_col;
+    job.out_row = rect.out_row, job.out_col = rect.out_col;
+    job.runs = sweep_.runs.data() + rect.first_run, job.num_runs = rect.num_runs;
+    job.channels = out_channels_;
+    job.activation = epilogue.activation;
+    job.gate = epilogue.gate ? epilogue.gate + at : nullptr, job.gate_of = epilogue.gate_of;
+    kernels_.gather_taps(job);
+  }
+}
+
+template <class T>
+void Correlation<T>::multiply(const Piece& piece, int64_t pictures, const T* in, const T* packed,
+                              T* out, const Epilogue<T>& epilogue, int64_t out_picture) const {
+  const Sweep& sweep = out_picture == out_picture_ && !by_products_ ? sweep_ : pixels_;
+  const Rectangle& rect = sweep.rectangles[piece.rectangle];
+  const int64_t blocks = ceil_div(vectors_, kMaxVectors);
+  for (int64_t group = 0; group < groups_; ++group) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t begin = vectors_ * block / blocks, end = vectors_ * (block + 1) / blocks;
+      const int64_t channel = group * out_channels_ + begin * kernels_.lanes;
+      // With products all their lanes are written, also the padding: they are ours.
+      const int64_t channels =
+          by_products_ ? end * kernels_.lanes : std::min(end * kernels_.lanes, out_channels_);
+      const int64_t at = rect.out + piece.first_row * rect.out_row + channel;
+      Correlate<T> job{};
+      job.in = in + rect.in + piece.first_row * rect.in_row + group * in_channels_;
+      job.packed = packed + group * packed_group_ + depth_ * begin * kernels_.lanes;
+      job.bias = epilogue.bias ? epilogue.bias + channel : nullptr;
+      job.out = out + at;
+      job.pictures = pictures, job.rows = piece.rows, job.cols = rect.cols;
+      job.in_picture = in_picture_, job.in_row = rect.in_row, job.in_col = rect.in_col;
+      job.out_picture = out_picture, job.out_row = rect.out_row, job.out_col = rect.out_col;
+      job.runs = sweep.runs.data() + rect.first_run, job.num_runs = rect.num_runs;
+      job.vectors = end - begin, job.channels = channels - begin * kernels_.lanes;
+      job.activation = epilogue.activation;
+      job.gate = epilogue.gate ? epilogue.gate + at : nullptr, job.gate_of = epilogue.gate_of;
+      kernels_.correlate(job);
+    }
+  }
+}
+
+template class Correlation<float>;
+template class Correlation<double>;
 
 }  // namespace scratchnet

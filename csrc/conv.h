@@ -1,39 +1,114 @@
-// Convolution and its gradients on whole batches of channels-last images.
+// One convolution of channels-last images, prepared for a size of picture: what can be computed of
+// it, picture by picture and task by task. Which thread runs a task changes no result.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "geometry.h"
 #include "kernels.h"
-#include "parallel.h"
+#include "sweep.h"
 
 namespace scratchnet {
 
-// A correlation between a big and a small image (see Axis), which serves the convolution and its
-// gradients alike: images are (batch, height, width, channels), the weight is (small_channels,
-// big_channels / groups, taps_h, taps_w).
+// A correlation between a big and a small picture (see Axis), which serves the convolution and its
+// gradients alike. Element (s, b, h, w) of the weight connects channel s of the small picture and
+// channel b of the big one, both counted within their group.
 struct Conv {
-  int64_t batch, groups, big_channels, small_channels;
+  int64_t groups, big_channels, small_channels;
   Axis h, w;
+
+  int64_t big_size() const { return h.big * w.big * big_channels; }
+  int64_t small_size() const { return h.small * w.small * small_channels; }
+  int64_t taps() const { return h.taps * w.taps; }
 };
 
-// small = big correlated with weight, plus bias (or null): the forward of a convolution.
-template <class T>
-void conv_down(const Pool& pool, const Conv& conv, const T* big, const T* weight, const T* bias,
-               T* small);
+// Where the elements of a weight lie: `origin` is that of (0, 0, 0, 0), and a step may be negative.
+struct WeightLayout {
+  int64_t origin, small, big, h, w, group;
+};
 
-// big = the transpose of conv_down applied to small: the input gradient of a convolution.
-template <class T>
-void conv_up(const Pool& pool, const Conv& conv, const T* small, const T* weight, const T* bias,
-             T* big);
+// An ordinary convolution's weight (small_channels, big_channels / groups, taps_h, taps_w).
+WeightLayout plain_weight(const Conv& conv);
 
-// The gradient of conv_down's weight, given its input and the gradient of its output.
+// What happens to a result before it is written; see Correlate.
 template <class T>
-void conv_grad_weight(const Pool& pool, const Conv& conv, const T* big, const T* small,
-                      T* grad_weight);
+struct Epilogue {
+  const T* bias = nullptr;
+  Activation activation = Activation::none;
+  const T* gate = nullptr;
+  Activation gate_of = Activation::none;
+};
 
-// The gradient of conv_down's bias: the sum over all pixels of `small`.
+// The correlation in one direction: big -> small ("down") or small -> big ("up").
 template <class T>
-void conv_grad_bias(const Pool& pool, const Conv& conv, const T* small, T* grad_bias);
+class Correlation {
+ public:
+  static Correlation down(const Conv& conv, const WeightLayout& weight);
+  static Correlation up(const Conv& conv, const WeightLayout& weight);
+
+  int64_t packed_size() const { return groups_ * packed_group_; }
+  void pack(const T* weight, T* packed) const;
+
+  // The work on a picture: one stage after the other, each of so many tasks. With few out-channels
+  // the first stage multiplies every read pixel with the weights of all taps, into `products`
+  // (products_size() elements), and the second adds up what each written pixel receives.
+  int64_t stages() const { return by_products_ ? 2 : 1; }
+  int64_t tasks(int64_t stage) const;
+  int64_t products_size() const;
+  // For `pictures` pictures that follow each other in memory, as do their products.
+  void run(int64_t stage, int64_t task, int64_t pictures, const T* in, const T* packed, T* products,
+           const Epilogue<T>& epilogue, T* out) const;
+
+ private:
+  struct Piece {  // some rows of a rectangle
+    int64_t rectangle, first_row, rows;
+  };
+  Correlation(const Conv& conv, const WeightLayout& weight, bool is_up);
+  void cut(int64_t rectangle, int64_t rows, int64_t cols);
+  void multiply(const Piece& piece, int64_t pictures, const T* in, const T* packed, T* out,
+                const Epilogue<T>& epilogue, int64_t out_picture) const;
+
+  const Kernels<T>& kernels_;
+  int64_t groups_, in_channels_, out_channels_;  // channels of one group
+  int64_t in_picture_, out_picture_, in_pixels_;
+  int64_t taps_;
+  bool by_products_;
+  int64_t columns_;          // out-channels of the matrix product: all taps' with products
+  int64_t vectors_, depth_;  // of the packed weights of a group
+  int64_t packed_group_, weight_origin_, weight_group_;
+  Pack<T> pack_;
+  Sweep sweep_;   // what the last stage visits
+  Sweep pixels_;  // what the first of two visits: every pixel of the picture
+  std::vector<Piece> pieces_, pixel_pieces_;
+};
+
+// The gradient of a correlation's weight, summed over pictures.
+template <class T>
+class WeightGradient {
+ public:
+  WeightGradient(const Conv& conv, const WeightLayout& weight);
+
+  int64_t sums_size() const;
+  int64_t tasks() const { return conv_.groups * conv_.h.taps; }
+  // Adds the gradient from one picture to `sums`.
+  void run(int64_t task, const T* big, const T* small, T* sums) const;
+  // Adds the finished sums to the gradient, which lies as the weight does.
+  int64_t write_tasks() const { return conv_.groups * conv_.taps(); }
+  void write(int64_t task, const T* sums, T* grad_weight) const;
+
+ private:
+  const Kernels<T>& kernels_;
+  Conv conv_;
+  WeightLayout weight_;
+  int64_t big_channels_, small_channels_;  // of one group
+  bool lanes_small_;                       // whose channels lie along the vectors
+  int64_t a_channels_, b_channels_, b_padded_;
+  int64_t band_;  // rows swept by all taps before the next ones
+};
+
+// How many chunks of pictures keep gradient sums of their own, to be added up in order at the end.
+// It depends on the shapes alone, so that the result does not depend on the number of threads.
+int64_t chunks_of(int64_t batch, int64_t sums_bytes);
 
 }  // namespace scratchnet

@@ -9,6 +9,8 @@
 
 namespace scratchnet {
 
+enum class Activation : int { none, relu, sigmoid };
+
 // A contiguous stretch of the reduction axis: input elements in .. in + len - 1 relative to a
 // pixel's first one meet rows w .. w + len - 1 of the packed weights.
 struct Run {
@@ -26,9 +28,10 @@ struct Pack {
   int64_t step_h, step_w, step_in, step_out;  // may be negative: packing can flip the taps
 };
 
-// out[r, c, o] = bias[o] + sum over runs and their elements of in[r, c, run] * packed[run, o], over
-// a rectangle of pixels that all see the same taps (in several pictures), for one block of
-// out-channels.
+// out[r, c, o] = activation(bias[o] + sum over runs and their elements of
+// in[r, c, run] * packed[run, o]), over a rectangle of pixels that all see the same taps (in
+// several pictures), for one block of out-channels. With a gate, an image laid out like `out` that
+// an activation returned, the result is multiplied by that activation's derivative.
 template <class T>
 struct Correlate {
   const T* in;
@@ -40,10 +43,13 @@ struct Correlate {
   const Run* runs;
   int64_t num_runs;
   int64_t vectors, channels;  // the block's vectors, and how many of their lanes are real channels
+  Activation activation;
+  const T* gate;  // or null
+  Activation gate_of;
 };
 
-// sums[a, b] (+)= sum over a rectangle of pixels of a_image[pixel, a] * b_image[pixel, b]; `sums`
-// has rows of whole vectors. This is the weight gradient of one tap.
+// sums[a, b] += sum over a rectangle of pixels of a_image[pixel, a] * b_image[pixel, b]; `sums` has
+// rows of whole vectors. This is the weight gradient of one tap.
 template <class T>
 struct Outer {
   const T* a;
@@ -52,7 +58,20 @@ struct Outer {
   int64_t rows, cols;
   int64_t a_row, a_col, b_row, b_col;
   int64_t a_channels, b_channels;
-  bool accumulate;
+};
+
+// out[r, c] = activation(bias + sum of in over the window whose first pixel is r - pad_h, c -
+// pad_w); outside the image `in` is zero. Rows first_row .. end_row - 1 of the output are written.
+template <class T>
+struct Box {
+  const T* in;
+  T* out;
+  T* scratch;     // (in_cols + 2 * pad_w) * channels elements
+  const T* bias;  // a whole row of it, out_cols * channels elements, or null
+  int64_t in_rows, in_cols, out_cols, channels;
+  int64_t window_h, window_w, pad_h, pad_w;
+  int64_t first_row, end_row;
+  Activation activation;
 };
 
 constexpr int64_t kMaxVectors = 4;  // of a block of out-channels
@@ -62,10 +81,18 @@ struct Kernels {
   int64_t lanes;  // elements of a vector
   void (*pack)(const Pack<T>&);
   void (*correlate)(const Correlate<T>&);
+  // out[r, c, o] = bias[o] + sum over runs of in[r, c, run.in + run.w * channels + o]: the second
+  // half of a correlation with few out-channels, whose first half is one matrix product for all
+  // taps. May read (and ignore) up to 3 elements past the last channel.
+  void (*gather_taps)(const Correlate<T>&);
   void (*outer)(const Outer<T>&);
+  void (*box)(const Box<T>&);
   // sums[c] (+)= sum over pixels of image[pixel, c].
   void (*sum_pixels)(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,
                      bool accumulate);
+  void (*activate)(T* image, int64_t size, Activation activation);
+  // grad *= the activation's derivative where it returned y.
+  void (*apply_gate)(T* grad, const T* y, int64_t size, Activation activation);
 };
 
 struct Isa {

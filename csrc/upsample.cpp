@@ -1,4 +1,4 @@
-#include "upsample.h"
+#include "ops.h"
 
 #include <algorithm>
 

@@ -17,33 +17,34 @@ constexpr int64_t kChunk = 128;
 // in cache.
 constexpr int64_t kBandTiles = 16;
 
+// One chunk of the reduction axis: which runs, and whether it is the first and the last of them.
+struct Chunk {
+  const Run* runs;
+  int64_t num_runs;
+  bool first, last;
+};
+
 template <class T, int P, int V>
 static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_t* out_offset,
-                 const Run* runs, int64_t num_runs, bool first) {
+                 const Chunk& chunk) {
   constexpr int L = kLanes<T>;
   const int64_t tail = job.channels - (V - 1) * L;  // real channels of the last vector
+  const auto load_block = [tail](const T* p, int v) {
+    return v + 1 < V || tail == L ? load(p + v * L) : load_first(p + v * L, tail);
+  };
   Vec<T> sum[P][V];
-  if (first) {
-    for (int v = 0; v < V; ++v) {
-      Vec<T> start = {};
-      if (job.bias)
-        start =
-            v + 1 < V || tail == L ? load(job.bias + v * L) : load_first(job.bias + v * L, tail);
-      for (int p = 0; p < P; ++p) sum[p][v] = start;
-    }
-  } else {
+  for (int v = 0; v < V; ++v) {
+    const Vec<T> bias = chunk.first && job.bias ? load_block(job.bias, v) : Vec<T>{};
     for (int p = 0; p < P; ++p) {
-      for (int v = 0; v + 1 < V; ++v) sum[p][v] = load(job.out + out_offset[p] + v * L);
-      const T* last = job.out + out_offset[p] + (V - 1) * L;
-      sum[p][V - 1] = tail == L ? load(last) : load_first(last, tail);
+      sum[p][v] = chunk.first ? bias : load_block(job.out + out_offset[p], v);
     }
   }
   const T* in[P];
   for (int p = 0; p < P; ++p) in[p] = job.in + in_offset[p];
-  for (int64_t r = 0; r < num_runs; ++r) {
-    const T* w = job.packed + runs[r].w * (V * L);
-    const int64_t begin = runs[r].in, end = begin + runs[r].len;
-    for (int64_t k = begin; k < end; ++k, w += V * L) {
+  for (int64_t r = 0; r < chunk.num_runs; ++r) {
+    const Run run = chunk.runs[r];
+    const T* w = job.packed + run.w * (V * L);
+    for (int64_t k = run.in; k < run.in + run.len; ++k, w += V * L) {
       Vec<T> row[V];
       for (int v = 0; v < V; ++v) row[v] = load(w + v * L);
       for (int p = 0; p < P; ++p) {
@@ -53,12 +54,14 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
     }
   }
   for (int p = 0; p < P; ++p) {
-    for (int v = 0; v + 1 < V; ++v) store(job.out + out_offset[p] + v * L, sum[p][v]);
-    T* last = job.out + out_offset[p] + (V - 1) * L;
-    if (tail == L) {
-      store(last, sum[p][V - 1]);
-    } else {
-      store_first(last, sum[p][V - 1], tail);
+    for (int v = 0; v < V; ++v) {
+      Vec<T> y = sum[p][v];
+      if (chunk.last) {
+        y = activation_vec<T>(y, job.activation);
+        if (job.gate) y = gate_vec<T>(y, load_block(job.gate + out_offset[p], v), job.gate_of);
+      }
+      T* to = job.out + out_offset[p] + v * L;
+      v + 1 < V || tail == L ? store(to, y) : store_first(to, y, tail);
     }
   }
 }
@@ -66,12 +69,11 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
 // The tile for the `pixels` (1 .. P) that are left.
 template <class T, int P, int V>
 static void tile_of(int64_t pixels, const Correlate<T>& job, const int64_t* in_offset,
-                    const int64_t* out_offset, const Run* runs, int64_t num_runs, bool first) {
+                    const int64_t* out_offset, const Chunk& chunk) {
   if constexpr (P > 1) {
-    if (pixels < P)
-      return tile_of<T, P - 1, V>(pixels, job, in_offset, out_offset, runs, num_runs, first);
+    if (pixels < P) return tile_of<T, P - 1, V>(pixels, job, in_offset, out_offset, chunk);
   }
-  tile<T, P, V>(job, in_offset, out_offset, runs, num_runs, first);
+  tile<T, P, V>(job, in_offset, out_offset, chunk);
 }
 
 template <class T, int V>
@@ -102,8 +104,8 @@ static void correlate_block(const Correlate<T>& job) {
         length += job.runs[to++].len;
       for (int64_t t = 0; t < tiles; ++t) {
         const int64_t begin = band * t / tiles, end = band * (t + 1) / tiles;
-        tile_of<T, P, V>(end - begin, job, in_offset + begin, out_offset + begin, job.runs + from,
-                         to - from, from == 0);
+        tile_of<T, P, V>(end - begin, job, in_offset + begin, out_offset + begin,
+                         {job.runs + from, to - from, from == 0, to == job.num_runs});
       }
       from = to;
     } while (from < job.num_runs);
@@ -122,6 +124,36 @@ static void correlate(const Correlate<T>& job) {
       return correlate_block<T, 3>(job);
     case 4:
       return correlate_block<T, 4>(job);
+  }
+}
+
+template <class T>
+static void gather_taps(const Correlate<T>& job) {
+  constexpr int kGroup = 4;  // channels added at once: there are few, or this would not be called
+  for (int64_t r = 0; r < job.rows; ++r) {
+    const T* in = job.in + r * job.in_row;
+    T* out = job.out + r * job.out_row;
+    for (int64_t c = 0; c < job.cols; ++c, in += job.in_col, out += job.out_col) {
+      for (int64_t o = 0; o < job.channels; o += kGroup) {
+        T sum[kGroup] = {};
+        const int n = static_cast<int>(smaller(kGroup, job.channels - o));
+        if (job.bias) {
+          for (int i = 0; i < n; ++i) sum[i] = job.bias[o + i];
+        }
+        for (int64_t k = 0; k < job.num_runs; ++k) {
+          const T* tap = in + job.runs[k].in + job.runs[k].w * job.channels + o;
+          for (int i = 0; i < kGroup; ++i) sum[i] += tap[i];
+        }
+        if (job.activation != Activation::none || job.gate) {
+          Vec<T> y = activation_vec<T>(load_first(sum, n), job.activation);
+          if (job.gate) {
+            y = gate_vec<T>(y, load_first(job.gate + (out - job.out) + o, n), job.gate_of);
+          }
+          store_first(sum, y, n);
+        }
+        for (int i = 0; i < n; ++i) out[o + i] = sum[i];
+      }
+    }
   }
 }
 

@@ -10,14 +10,18 @@
 namespace scratchnet {
 namespace SCRATCHNET_ISA {
 
+// clang-format off
 #include "vec.h"
-//
+#include "activation.h"
+#include "box.h"
 #include "correlate.h"
 #include "outer.h"
+// clang-format on
 
 template <class T>
 static constexpr Kernels<T> table() {
-  return {kLanes<T>, pack<T>, correlate<T>, outer<T>, sum_pixels<T>};
+  return {kLanes<T>, pack<T>,       correlate<T>, gather_taps<T>, outer<T>,
+          box<T>,    sum_pixels<T>, activate<T>,  apply_gate<T>};
 }
 
 extern const Isa isa;

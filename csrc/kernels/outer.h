@@ -18,8 +18,7 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
   const int64_t tail = left < L ? left : L;
   Vec<T> sum[A][V];
   for (int a = 0; a < A; ++a) {
-    for (int v = 0; v < V; ++v)
-      sum[a][v] = job.accumulate ? load(sums + a * sums_step + v * L) : Vec<T>{};
+    for (int v = 0; v < V; ++v) sum[a][v] = load(sums + a * sums_step + v * L);
   }
   for (int64_t r = 0; r < job.rows; ++r) {
     const T* pa = job.a + r * job.a_row + a_begin;

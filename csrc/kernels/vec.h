@@ -2,11 +2,7 @@
 // instruction set. No include guard: each instruction set includes it once, inside its own
 // namespace.
 
-#if SCRATCHNET_VECTOR_BYTES == 64 || SCRATCHNET_VECTOR_BYTES == 32 || SCRATCHNET_VECTOR_BYTES == 16
 constexpr int kVectorBytes = SCRATCHNET_VECTOR_BYTES;
-#else
-#error "SCRATCHNET_VECTOR_BYTES must be 16, 32 or 64"
-#endif
 
 template <class T>
 struct VecType;
@@ -14,11 +10,13 @@ template <>
 struct VecType<float> {
   typedef float type __attribute__((vector_size(kVectorBytes)));
   typedef float unaligned __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+  typedef int32_t bits __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct VecType<double> {
   typedef double type __attribute__((vector_size(kVectorBytes)));
   typedef double unaligned __attribute__((vector_size(kVectorBytes), aligned(8), may_alias));
+  typedef int64_t bits __attribute__((vector_size(kVectorBytes)));
 };
 
 template <class T>
@@ -41,14 +39,16 @@ SCRATCHNET_INLINE void store(T* p, Vec<T> v) {
 // The first n lanes, the others zero; memory past them is not touched.
 template <class T>
 SCRATCHNET_INLINE Vec<T> load_first(const T* p, int64_t n) {
-  Vec<T> v = {};
-  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
-  return v;
+  T lanes[kLanes<T>] = {};
+  for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
 }
 
 template <class T>
 SCRATCHNET_INLINE void store_first(T* p, Vec<T> v, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
 SCRATCHNET_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

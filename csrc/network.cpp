@@ -1,0 +1,407 @@
+#include "network.h"
+
+#include <algorithm>
+
+#include "buffer.h"
+
+namespace scratchnet {
+namespace {
+
+Axis conv_axis(const Layer& layer, int i, int64_t in) {
+  const int64_t taps = layer.taps[i], dilation = layer.dilation[i], padding = layer.padding[i];
+  const int64_t span = dilation * (taps - 1);
+  if (!layer.upsamples) {
+    const int64_t out = (in + 2 * padding - span - 1) / layer.stride[i] + 1;
+    return {in, out, taps, layer.stride[i], padding, dilation};
+  }
+  const int64_t scale = layer.scale[i];
+  const int64_t out = in * scale + 2 * padding - span;
+  return {out + scale - 1, in, taps, scale, span - padding - (scale - 1), dilation};
+}
+
+Conv make_conv(const Layer& layer, Size input) {
+  const Axis h = conv_axis(layer, 0, input.height), w = conv_axis(layer, 1, input.width);
+  if (layer.upsamples) return {layer.groups, layer.out_channels, layer.in_channels, h, w};
+  return {layer.groups, layer.in_channels, layer.out_channels, h, w};
+}
+
+// The weight (out_channels, in_channels / groups, taps_h, taps_w), in the convolution's own terms:
+// an upsampling layer's small picture is its input, and it meets the taps in reverse order.
+WeightLayout weight_layout(const Layer& layer, const Conv& conv) {
+  if (!layer.upsamples) return plain_weight(conv);
+  const int64_t taps = conv.taps(), in = layer.in_channels / layer.groups;
+  const int64_t group = layer.out_channels / layer.groups * in * taps;
+  return {taps - 1, taps, in * taps, -conv.w.taps, -1, group};
+}
+
+Size output_size(const Layer& layer, const Conv& conv) {
+  if (!layer.upsamples) return {layer.out_channels, conv.h.small, conv.w.small};
+  return {layer.out_channels, conv.h.big - layer.scale[0] + 1, conv.w.big - layer.scale[1] + 1};
+}
+
+template <class T>
+bool is_channels_last(const Pictures<T>& at, Size size) {
+  return (size.channels == 1 || at.c == 1) && (size.width == 1 || at.w == size.channels) &&
+         (size.height == 1 || at.h == size.width * size.channels);
+}
+
+// One picture from wherever it lies to channels-last, or back.
+template <class T>
+void gather_picture(const Pictures<const T>& from, Size size, T* to) {
+  for (int64_t h = 0; h < size.height; ++h) {
+    for (int64_t c = 0; c < size.channels; ++c) {
+      const T* in = from.data + h * from.h + c * from.c;
+      T* out = to + h * size.width * size.channels + c;
+      for (int64_t w = 0; w < size.width; ++w) out[w * size.channels] = in[w * from.w];
+    }
+  }
+}
+
+template <class T>
+void scatter_picture(const T* from, Size size, const Pictures<T>& to) {
+  for (int64_t h = 0; h < size.height; ++h) {
+    for (int64_t c = 0; c < size.channels; ++c) {
+      const T* in = from + h * size.width * size.channels + c;
+      T* out = to.data + h * to.h + c * to.c;
+      for (int64_t w = 0; w < size.width; ++w) out[w * to.w] = in[w * size.channels];
+    }
+  }
+}
+
+int64_t reserve(int64_t& total, int64_t elements) {
+  const int64_t at = total;
+  total += aligned_size(elements);
+  return at;
+}
+
+template <class T>
+Pictures<T> at_picture(Pictures<T> pictures, int64_t n) {
+  if (pictures.data) pictures.data += n * pictures.n;
+  return pictures;
+}
+
+constexpr int64_t kTaskRows = 16;  // of a box sum
+
+template <class T>
+Step<T> box_step(const Kernels<T>& kernels, const Stage<T>& stage, bool forward, int64_t scratch,
+                 int64_t bias_row, std::function<const T*(const Frame<T>&)> in,
+                 std::function<T*(const Frame<T>&)> out) {
+  const Size from = forward ? stage.unboxed : stage.output;
+  const Size to = forward ? stage.output : stage.unboxed;
+  const Pair window = stage.layer.scale;
+  const int64_t pad_h = forward ? 0 : window[0] - 1, pad_w = forward ? 0 : window[1] - 1;
+  const int64_t task_scratch = aligned_size((from.width + 2 * pad_w) * from.channels);
+  const Activation activation = forward ? stage.layer.activation : Activation::none;
+  return {
+      (to.height + kTaskRows - 1) / kTaskRows, false,
+      [=, &kernels](const Frame<T>& frame, int64_t task) {
+        kernels.box({in(frame), out(frame), frame.arena + scratch + task * task_scratch,
+                     forward ? frame.packed + bias_row : nullptr, from.height, from.width, to.width,
+                     to.channels, window[0], window[1], pad_h, pad_w, task * kTaskRows,
+                     std::min((task + 1) * kTaskRows, to.height), activation});
+      }};
+}
+
+template <class T>
+int64_t box_scratch(const Stage<T>& stage, bool forward) {
+  const Size from = forward ? stage.unboxed : stage.output;
+  const Size to = forward ? stage.output : stage.unboxed;
+  const int64_t pad_w = forward ? 0 : stage.layer.scale[1] - 1;
+  return (to.height + kTaskRows - 1) / kTaskRows *
+         aligned_size((from.width + 2 * pad_w) * from.channels);
+}
+
+}  // namespace
+
+template <class T>
+Stage<T>::Stage(const Layer& layer, Size input)
+    : layer(layer),
+      input(input),
+      output(output_size(layer, make_conv(layer, input))),
+      conv(make_conv(layer, input)),
+      unboxed(layer.upsamples ? Size{layer.out_channels, conv.h.big, conv.w.big} : output),
+      to_output(layer.upsamples ? Correlation<T>::up(conv, weight_layout(layer, conv))
+                                : Correlation<T>::down(conv, weight_layout(layer, conv))),
+      to_input(layer.upsamples ? Correlation<T>::down(conv, weight_layout(layer, conv))
+                               : Correlation<T>::up(conv, weight_layout(layer, conv))),
+      gradient(conv, weight_layout(layer, conv)) {}
+
+template <class T>
+Network<T>::Network(const std::vector<Layer>& layers, Size input)
+    : kernels_(kernels_of<T>(current_isa())) {
+  for (const Layer& layer : layers) {
+    const bool first = stages_.empty();
+    stages_.emplace_back(layer, first ? input : stages_.back().output);
+    const Stage<T>& stage = stages_.back();
+    saved_at_.push_back(first ? 0 : reserve(saved_size_, stage.input.elements()));
+    packed_at_.push_back(reserve(packed_size_, stage.to_output.packed_size()));
+    bias_row_at_.push_back(reserve(packed_size_, stage.output.width * stage.output.channels));
+    packed_input_at_.push_back(reserve(packed_input_size_, stage.to_input.packed_size()));
+    sums_at_.push_back(reserve(sums_size_, stage.gradient.sums_size()));
+    bias_sums_at_.push_back(reserve(sums_size_, layer.out_channels));
+  }
+  plan_forward();
+  plan_backward();
+}
+
+template <class T>
+typename Network<T>::In Network<T>::input_of(int64_t l) const {
+  if (l == 0) return [](const Frame<T>& frame) { return frame.input; };
+  return [at = saved_at_[l]](const Frame<T>& frame) { return frame.saved + at; };
+}
+
+template <class T>
+void Network<T>::add_correlation(Plan& plan, const Correlation<T>& correlation, int64_t packed,
+                                 In in, MakeEpilogue epilogue, Out out) const {
+  const int64_t products = reserve(plan.arena_size, correlation.products_size());
+  for (int64_t part = 0; part < correlation.stages(); ++part) {
+    plan.steps.push_back(
+        {correlation.tasks(part), false, [=, &correlation](const Frame<T>& frame, int64_t task) {
+           T* to = out(frame);
+           if (!to) return;  // nobody wants this gradient
+           correlation.run(part, task, 1, in(frame), frame.packed + packed, frame.arena + products,
+                           epilogue(frame), to);
+         }});
+  }
+}
+
+template <class T>
+void Network<T>::plan_forward() {
+  Plan& plan = forward_;
+  const Size input = stages_.front().input, output = stages_.back().output;
+  reserve(plan.arena_size, input.elements());
+  plan.output_at = reserve(plan.arena_size, output.elements());
+  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+                          if (frame.input == frame.arena) {
+                            gather_picture(frame.x, input, frame.arena);
+                          }
+                        }});
+  for (size_t l = 0; l < stages_.size(); ++l) {
+    const Stage<T>& stage = stages_[l];
+    const Out out = [=, last = l + 1 == stages_.size(),
+                     at = l + 1 < stages_.size() ? saved_at_[l + 1] : 0](const Frame<T>& frame) {
+      return last ? frame.output : frame.saved + at;
+    };
+    if (!stage.layer.upsamples) {
+      const MakeEpilogue epilogue = [l, &stage](const Frame<T>& frame) {
+        return Epilogue<T>{frame.biases[l], stage.layer.activation, nullptr, Activation::none};
+      };
+      add_correlation(plan, stage.to_output, packed_at_[l], input_of(l), epilogue, out);
+      continue;
+    }
+    const int64_t unboxed = reserve(plan.arena_size, stage.unboxed.elements());
+    const int64_t scratch = reserve(plan.arena_size, box_scratch(stage, true));
+    const Out boxes = [=](const Frame<T>& frame) { return frame.arena + unboxed; };
+    add_correlation(
+        plan, stage.to_output, packed_at_[l], input_of(l),
+        [](const Frame<T>&) { return Epilogue<T>{}; }, boxes);
+    plan.steps.push_back(box_step<T>(kernels_, stage, true, scratch, bias_row_at_[l], boxes, out));
+  }
+  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+                          if (frame.output != frame.out.data) {
+                            scatter_picture(frame.output, output, frame.out);
+                          }
+                        }});
+}
+
+template <class T>
+void Network<T>::add_gradients(Plan& plan, int64_t l, In big, In small, In grad_output) const {
+  const Stage<T>& stage = stages_[l];
+  plan.steps.push_back({stage.gradient.tasks(), true,
+                        [=, &stage, at = sums_at_[l]](const Frame<T>& frame, int64_t task) {
+                          stage.gradient.run(task, big(frame), small(frame), frame.sums + at);
+                        }});
+  plan.steps.push_back(
+      {1, true,
+       [=, &stage, at = bias_sums_at_[l], &kernels = kernels_](const Frame<T>& frame, int64_t) {
+         const Size size = stage.output;
+         kernels.sum_pixels(grad_output(frame), size.height * size.width, size.channels,
+                            size.channels, frame.sums + at, true);
+       }});
+}
+
+template <class T>
+void Network<T>::plan_backward() {
+  Plan& plan = backward_;
+  const Size input = stages_.front().input, output = stages_.back().output;
+  reserve(plan.arena_size, input.elements());
+  // The gradient before the last layer's activation.
+  int64_t grad_at = reserve(plan.arena_size, output.elements());
+  const int64_t y_at = reserve(plan.arena_size, output.elements());
+  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+                          if (frame.input == frame.arena) {
+                            gather_picture(frame.x, input, frame.arena);
+                          }
+                        }});
+  const Activation last = stages_.back().layer.activation;
+  plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
+                          T* grad = frame.arena + grad_at;
+                          gather_picture(frame.grad_y, output, grad);
+                          if (last == Activation::none) return;
+                          const T* y = frame.y.data;
+                          if (!is_channels_last(frame.y, output)) {
+                            gather_picture(frame.y, output, frame.arena + y_at);
+                            y = frame.arena + y_at;
+                          }
+                          kernels.apply_gate(grad, y, output.elements(), last);
+                        }});
+  for (auto l = static_cast<int64_t>(stages_.size()) - 1; l >= 0; --l) {
+    const Stage<T>& stage = stages_[l];
+    const In grad = [=](const Frame<T>& frame) { return frame.arena + grad_at; };
+    In read = grad;  // by the correlation back to the input
+    if (stage.layer.upsamples) {
+      const int64_t boxes_at = reserve(plan.arena_size, stage.unboxed.elements());
+      const int64_t scratch = reserve(plan.arena_size, box_scratch(stage, false));
+      const Out boxes = [=](const Frame<T>& frame) { return frame.arena + boxes_at; };
+      plan.steps.push_back(box_step<T>(kernels_, stage, false, scratch, 0, grad, boxes));
+      read = boxes;
+      add_gradients(plan, l, read, input_of(l), grad);
+    } else {
+      add_gradients(plan, l, input_of(l), read, grad);
+    }
+    const int64_t next_at = l > 0 ? reserve(plan.arena_size, stage.input.elements()) : 0;
+    const Out out = [=](const Frame<T>& frame) {
+      return l > 0 ? frame.arena + next_at : frame.grad_input;
+    };
+    const Activation before = l > 0 ? stages_[l - 1].layer.activation : Activation::none;
+    const MakeEpilogue epilogue = [=, at = saved_at_[l]](const Frame<T>& frame) {
+      if (before == Activation::none) return Epilogue<T>{};
+      return Epilogue<T>{nullptr, Activation::none, frame.saved + at, before};
+    };
+    add_correlation(plan, stage.to_input, packed_input_at_[l], read, epilogue, out);
+    grad_at = next_at;
+  }
+  plan.output_at = reserve(plan.arena_size, input.elements());
+  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+                          if (frame.grad_input != frame.grad_x.data) {
+                            scatter_picture(frame.grad_input, input, frame.grad_x);
+                          }
+                        }});
+}
+
+template <class T>
+template <class MakeFrame, class BeginChunk>
+void Network<T>::run(const Pool& pool, const Plan& plan, int64_t batch, int64_t chunks,
+                     MakeFrame&& make_frame, BeginChunk&& begin_chunk) const {
+  const auto first = [&](int64_t chunk) { return batch * chunk / chunks; };
+  // Picture by picture, if the chunks keep all threads busy: then a picture stays in one core's
+  // cache. Otherwise step by step, the threads sharing each.
+  const int64_t threads = std::min(pool.threads, chunks);
+  const bool by_picture = chunks >= 4 * pool.threads || chunks % pool.threads == 0;
+  // Behind the arena there is room for the hidden activations of a forward that keeps none.
+  const int64_t arena_size = plan.arena_size + saved_size_;
+  const Buffer<T> arenas((by_picture ? threads : batch) * arena_size);
+  if (by_picture) {
+    run_tasks(pool, chunks, [&](int64_t chunk, int64_t thread) {
+      begin_chunk(chunk);
+      for (int64_t n = first(chunk); n < first(chunk + 1); ++n) {
+        const Frame<T> frame = make_frame(n, chunk, arenas.data() + thread * arena_size);
+        for (const Step<T>& step : plan.steps) {
+          for (int64_t task = 0; task < step.tasks; ++task) step.run(frame, task);
+        }
+      }
+    });
+    return;
+  }
+  std::vector<Frame<T>> frames;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    begin_chunk(chunk);
+    for (int64_t n = first(chunk); n < first(chunk + 1); ++n) {
+      frames.push_back(make_frame(n, chunk, arenas.data() + n * arena_size));
+    }
+  }
+  for (const Step<T>& step : plan.steps) {
+    const int64_t parts = step.adds_up ? chunks : batch;
+    run_tasks(pool, parts * step.tasks, [&](int64_t i, int64_t) {
+      const int64_t part = i / step.tasks;
+      const int64_t begin = step.adds_up ? first(part) : part;
+      const int64_t end = step.adds_up ? first(part + 1) : part + 1;
+      for (int64_t n = begin; n < end; ++n) step.run(frames[n], i % step.tasks);
+    });
+  }
+}
+
+template <class T>
+void Network<T>::forward(const Pool& pool, int64_t batch, Pictures<const T> x,
+                         const T* const* weights, const T* const* biases, Pictures<T> y,
+                         T* saved) const {
+  if (batch == 0) return;
+  const Buffer<T> packed(packed_size_);
+  run_tasks(pool, static_cast<int64_t>(stages_.size()), [&](int64_t l, int64_t) {
+    const Stage<T>& stage = stages_[l];
+    stage.to_output.pack(weights[l], packed.data() + packed_at_[l]);
+    T* row = packed.data() + bias_row_at_[l];
+    for (int64_t i = 0; i < stage.output.width * stage.output.channels; ++i) {
+      row[i] = biases[l] ? biases[l][i % stage.output.channels] : T(0);
+    }
+  });
+  const Size in = stages_.front().input, out = output();
+  const bool direct_in = is_channels_last(x, in), direct_out = is_channels_last(y, out);
+  run(
+      pool, forward_, batch, batch,
+      [&](int64_t n, int64_t, T* arena) {
+        Frame<T> frame{};
+        frame.x = at_picture(x, n), frame.out = at_picture(y, n);
+        frame.input = direct_in ? frame.x.data : arena;
+        frame.output = direct_out ? frame.out.data : arena + forward_.output_at;
+        frame.arena = arena;
+        frame.saved = saved ? saved + n * saved_size_ : arena + forward_.arena_size;
+        frame.packed = packed.data(), frame.biases = biases;
+        return frame;
+      },
+      [](int64_t) {});
+}
+
+template <class T>
+void Network<T>::backward(const Pool& pool, int64_t batch, Pictures<const T> x, Pictures<const T> y,
+                          Pictures<const T> grad_y, const T* saved, const T* const* weights,
+                          T* const* grad_weights, T* const* grad_biases, Pictures<T> grad_x) const {
+  if (batch == 0) return;
+  const auto layers = static_cast<int64_t>(stages_.size());
+  const Buffer<T> packed(packed_input_size_);
+  run_tasks(pool, layers, [&](int64_t l, int64_t) {
+    if (l > 0 || grad_x.data) {
+      stages_[l].to_input.pack(weights[l], packed.data() + packed_input_at_[l]);
+    }
+  });
+  const int64_t chunks = chunks_of(batch, sums_size_ * static_cast<int64_t>(sizeof(T)));
+  const Buffer<T> sums(chunks * sums_size_);
+  const Size in = stages_.front().input;
+  const bool direct_in = is_channels_last(x, in), direct_grad = is_channels_last(grad_x, in);
+  run(
+      pool, backward_, batch, chunks,
+      [&](int64_t n, int64_t chunk, T* arena) {
+        Frame<T> frame{};
+        frame.x = at_picture(x, n), frame.y = at_picture(y, n);
+        frame.grad_y = at_picture(grad_y, n), frame.grad_x = at_picture(grad_x, n);
+        frame.input = direct_in ? frame.x.data : arena;
+        frame.grad_input =
+            direct_grad || !grad_x.data ? frame.grad_x.data : arena + backward_.output_at;
+        frame.arena = arena;
+        frame.saved = const_cast<T*>(saved) + n * saved_size_;
+        frame.sums = sums.data() + chunk * sums_size_;
+        frame.packed = packed.data();
+        return frame;
+      },
+      [&](int64_t chunk) { std::fill_n(sums.data() + chunk * sums_size_, sums_size_, T(0)); });
+  constexpr int64_t kSlice = 2048;
+  run_tasks(pool, (sums_size_ + kSlice - 1) / kSlice, [&](int64_t i, int64_t) {
+    T* slice = sums.data() + i * kSlice;
+    kernels_.sum_pixels(slice, chunks, sums_size_, std::min(kSlice, sums_size_ - i * kSlice), slice,
+                        false);
+  });
+  run_tasks(pool, layers, [&](int64_t l, int64_t) {
+    const WeightGradient<T>& gradient = stages_[l].gradient;
+    for (int64_t task = 0; task < gradient.write_tasks(); ++task) {
+      gradient.write(task, sums.data() + sums_at_[l], grad_weights[l]);
+    }
+    for (int64_t c = 0; grad_biases[l] && c < stages_[l].layer.out_channels; ++c) {
+      grad_biases[l][c] += sums.data()[bias_sums_at_[l] + c];
+    }
+  });
+}
+
+template class Network<float>;
+template class Network<double>;
+
+}  // namespace scratchnet

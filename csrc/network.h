@@ -1,0 +1,126 @@
+// A chain of convolutions with their activations, forward and backward, as lists of steps that a
+// thread takes picture by picture: what one step writes is still in the cache when the next one
+// reads it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "conv.h"
+#include "parallel.h"
+
+namespace scratchnet {
+
+using Pair = std::array<int64_t, 2>;
+
+// A convolution and an activation. If `upsamples`, the pictures are enlarged by `scale` first,
+// nearest pixel, and the convolution has stride 1.
+struct Layer {
+  int64_t in_channels, out_channels, groups;
+  Pair taps, stride, padding, dilation, scale;
+  bool upsamples;
+  Activation activation;
+};
+
+struct Size {
+  int64_t channels, height, width;
+  int64_t elements() const { return channels * height * width; }
+};
+
+// A batch of pictures wherever its elements lie: the first one, and the steps of the four axes.
+template <class T>
+struct Pictures {
+  T* data;
+  int64_t n, c, h, w;
+};
+
+// A layer prepared for a size of picture.
+template <class T>
+struct Stage {
+  Stage(const Layer& layer, Size input);
+
+  Layer layer;
+  Size input, output;
+  // An ordinary convolution goes down from the input to the output. An upsampling one goes up from
+  // the input to a picture slightly larger than the output, whose box sums are the output: see
+  // docs/adr/0007-upsampling-algebra.md.
+  Conv conv;
+  Size unboxed;
+  Correlation<T> to_output, to_input;
+  WeightGradient<T> gradient;
+};
+
+// Everything that concerns one picture while the steps work on it.
+template <class T>
+struct Frame {
+  Pictures<const T> x, y, grad_y;  // at this picture
+  Pictures<T> out, grad_x;         // `out` is what y will be
+  // Channels-last: the tensors themselves where they lie so, else copies in the arena.
+  const T* input;
+  T* output;
+  T* grad_input;
+  T* arena;         // scratch
+  T* saved;         // hidden activations
+  T* sums;          // of the gradients of this picture's chunk
+  const T* packed;  // weights
+  const T* const* biases;
+};
+
+template <class T>
+struct Step {
+  int64_t tasks;
+  bool adds_up;  // adds to `sums`: the pictures of a chunk must take turns
+  std::function<void(const Frame<T>&, int64_t task)> run;
+};
+
+template <class T>
+class Network {
+ public:
+  Network(const std::vector<Layer>& layers, Size input);
+  Network(const Network&) = delete;  // the steps refer to the stages
+
+  Size output() const { return stages_.back().output; }
+  // Elements that a forward keeps of each picture for the backward: the hidden activations.
+  int64_t saved_size() const { return saved_size_; }
+
+  // weights[l] and biases[l] (or null) belong to layer l. `saved` has batch * saved_size()
+  // elements, or is null if there will be no backward.
+  void forward(const Pool& pool, int64_t batch, Pictures<const T> x, const T* const* weights,
+               const T* const* biases, Pictures<T> y, T* saved) const;
+
+  // Adds to grad_weights[l] and grad_biases[l] (or null), and writes grad_x.
+  void backward(const Pool& pool, int64_t batch, Pictures<const T> x, Pictures<const T> y,
+                Pictures<const T> grad_y, const T* saved, const T* const* weights,
+                T* const* grad_weights, T* const* grad_biases, Pictures<T> grad_x) const;
+
+ private:
+  using In = std::function<const T*(const Frame<T>&)>;
+  using Out = std::function<T*(const Frame<T>&)>;
+  using MakeEpilogue = std::function<Epilogue<T>(const Frame<T>&)>;
+  struct Plan {
+    std::vector<Step<T>> steps;
+    int64_t arena_size = 0, output_at = 0;  // offset 0 is the input's
+  };
+
+  void plan_forward();
+  void plan_backward();
+  void add_correlation(Plan& plan, const Correlation<T>& correlation, int64_t packed, In in,
+                       MakeEpilogue epilogue, Out out) const;
+  void add_gradients(Plan& plan, int64_t l, In big, In small, In grad_output) const;
+  In input_of(int64_t l) const;
+  template <class MakeFrame, class BeginChunk>
+  void run(const Pool& pool, const Plan& plan, int64_t batch, int64_t chunks,
+           MakeFrame&& make_frame, BeginChunk&& begin_chunk) const;
+
+  std::vector<Stage<T>> stages_;
+  const Kernels<T>& kernels_;
+  Plan forward_, backward_;
+  // Offsets of what belongs to layer l: its input in `saved`, its weights in `packed`, its sums.
+  std::vector<int64_t> saved_at_, packed_at_, bias_row_at_, packed_input_at_, sums_at_,
+      bias_sums_at_;
+  int64_t saved_size_ = 0, packed_size_ = 0, packed_input_size_ = 0, sums_size_ = 0;
+};
+
+}  // namespace scratchnet

@@ -1,0 +1,90 @@
+#include <algorithm>
+
+#include "conv.h"
+
+namespace scratchnet {
+namespace {
+
+int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// A band's pixels on both sides stay in the L1 cache while all taps of a row sweep it.
+constexpr int64_t kBandBytes = 24 << 10;
+
+}  // namespace
+
+template <class T>
+WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
+    : kernels_(kernels_of<T>(current_isa())),
+      conv_(conv),
+      weight_(weight),
+      big_channels_(conv.big_channels / conv.groups),
+      small_channels_(conv.small_channels / conv.groups) {
+  // Lanes go along the side that fills them better; the other side is broadcast.
+  const int64_t lanes = kernels_.lanes;
+  lanes_small_ = round_up(small_channels_, lanes) * big_channels_ <=
+                 round_up(big_channels_, lanes) * small_channels_;
+  a_channels_ = lanes_small_ ? big_channels_ : small_channels_;
+  b_channels_ = lanes_small_ ? small_channels_ : big_channels_;
+  b_padded_ = round_up(b_channels_, lanes);
+  const int64_t row_channels = small_channels_ + big_channels_ * conv.w.stride;
+  const int64_t row_bytes = conv.w.small * row_channels * static_cast<int64_t>(sizeof(T));
+  band_ = std::max<int64_t>(kBandBytes / std::max<int64_t>(row_bytes, 1), 1);
+}
+
+template <class T>
+int64_t WeightGradient<T>::sums_size() const {
+  return conv_.groups * conv_.taps() * a_channels_ * b_padded_;
+}
+
+template <class T>
+void WeightGradient<T>::run(int64_t task, const T* big, const T* small, T* sums) const {
+  const int64_t group = task / conv_.h.taps, tap_h = task % conv_.h.taps;
+  const TapRange rows = tap_range(conv_.h, tap_h);
+  const int64_t big_row = conv_.w.big * conv_.big_channels;
+  const int64_t small_row = conv_.w.small * conv_.small_channels;
+  Outer<T> job{};
+  (lanes_small_ ? job.a_row : job.b_row) = conv_.h.stride * big_row;
+  (lanes_small_ ? job.a_col : job.b_col) = conv_.w.stride * conv_.big_channels;
+  (lanes_small_ ? job.b_row : job.a_row) = small_row;
+  (lanes_small_ ? job.b_col : job.a_col) = conv_.small_channels;
+  job.a_channels = a_channels_, job.b_channels = b_channels_;
+  for (int64_t row = 0; row < rows.count; row += band_) {
+    job.rows = std::min(band_, rows.count - row);
+    for (int64_t tap_w = 0; tap_w < conv_.w.taps; ++tap_w) {
+      const TapRange cols = tap_range(conv_.w, tap_w);
+      job.cols = cols.count;
+      if (job.cols == 0) continue;
+      (lanes_small_ ? job.a : job.b) = big + (rows.in + row * conv_.h.stride) * big_row +
+                                       cols.in * conv_.big_channels + group * big_channels_;
+      (lanes_small_ ? job.b : job.a) = small + (rows.first + row) * small_row +
+                                       cols.first * conv_.small_channels + group * small_channels_;
+      job.sums = sums + (task * conv_.w.taps + tap_w) * a_channels_ * b_padded_;
+      kernels_.outer(job);
+    }
+  }
+}
+
+template <class T>
+void WeightGradient<T>::write(int64_t task, const T* sums, T* grad_weight) const {
+  const int64_t group = task / conv_.taps(), tap = task % conv_.taps();
+  const T* from = sums + task * a_channels_ * b_padded_;
+  T* to = grad_weight + weight_.origin + group * weight_.group + tap / conv_.w.taps * weight_.h +
+          tap % conv_.w.taps * weight_.w;
+  const int64_t step_a = lanes_small_ ? weight_.big : weight_.small;
+  const int64_t step_b = lanes_small_ ? weight_.small : weight_.big;
+  for (int64_t b = 0; b < b_channels_; ++b) {
+    for (int64_t a = 0; a < a_channels_; ++a)
+      to[a * step_a + b * step_b] += from[a * b_padded_ + b];
+  }
+}
+
+int64_t chunks_of(int64_t batch, int64_t sums_bytes) {
+  constexpr int64_t kMostChunks = 16, kMostBytes = 4 << 20;
+  const int64_t affordable = kMostBytes / std::max<int64_t>(sums_bytes, 1);
+  return std::clamp<int64_t>(affordable, 1, std::clamp<int64_t>(batch, 1, kMostChunks));
+}
+
+template class WeightGradient<float>;
+template class WeightGradient<double>;
+
+}  // namespace scratchnet
