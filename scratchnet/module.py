@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from scratchnet.backends.base import Activation, Link
 from scratchnet.errors import OrderError, ScratchnetError, ShapeError, TypeMismatch
 
 API_VERSION = 1
@@ -57,6 +58,13 @@ class Module:
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: type(m)(**m.config()) is a fresh one of its kind."""
         return {}
+
+    def link(self) -> Link | Activation | None:
+        """Return the layer as data for a backend that runs several at once; None if it cannot be.
+
+        A convolution returns a Link without activation, an activation its name. See fusion.py.
+        """
+        return None
 
     # -- what forward keeps for backward -----------------------------------------------------------
 

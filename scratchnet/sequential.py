@@ -8,6 +8,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from scratchnet.errors import TypeMismatch
+from scratchnet.fusion import runs
 from scratchnet.module import Module
 
 
@@ -32,17 +33,20 @@ class Sequential(Module):
         self.modules = list(modules)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """f(x) = f_n(... f_2(f_1(x)))."""
+        """f(x) = f_n(... f_2(f_1(x))); neighbours that a backend can run as one are (fusion.py)."""
         (x,) = inputs
-        for module in self.modules:
-            x = module.forward(x)
+        self._saved = None  # before the new results need the memory
+        parts = runs(self.modules)
+        for part in parts:
+            x = part.forward(x)
+        self.save(*parts)
         return x
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
         """∂L/∂x = J₁ᵀ J₂ᵀ ... J_nᵀ ∂L/∂y: the chain rule, from the last module to the first."""
         (grad,) = grad_outputs
-        for module in reversed(self.modules):
-            grad = module.backward(grad)
+        for part in reversed(self.saved):
+            grad = part.backward(grad)
         return grad
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -35,6 +35,7 @@ SPINE = [
     "module",
     "layers",
     "loss",
+    "fusion",
     "sequential",
 ]
 

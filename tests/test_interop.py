@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import scratchnet
 from scratchnet import models
 from scratchnet.interop import TorchConcat, TorchResidual, as_autograd, from_torch, to_torch
+from scratchnet.testing.closeness import assert_close, tolerance
 from scratchnet.testing.tensors import generator, normal
 
 
@@ -28,8 +29,10 @@ def assert_equal_networks(ours: scratchnet.Module, theirs: nn.Module, x: Tensor)
     torch.testing.assert_close(ours.forward(x), y.detach())
     ours.zero_grad()
     torch.testing.assert_close(ours.backward(grad_y), leaf.grad)
-    grads = [parameter.grad for parameter in theirs.parameters()]
-    torch.testing.assert_close([grad for _, grad in ours.param()], grads)
+    rtol = tolerance(x.dtype, terms=grad_y.numel())  # each is a sum over pictures and pixels
+    for (_, grad), parameter in zip(ours.param(), theirs.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert_close(grad, parameter.grad, "a parameter's gradient", rtol=rtol)
 
 
 OURS = {

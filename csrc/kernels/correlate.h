@@ -34,10 +34,8 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
   };
   Vec<T> sum[P][V];
   for (int v = 0; v < V; ++v) {
-    const Vec<T> bias = chunk.first && job.bias ? load_block(job.bias, v) : Vec<T>{};
-    for (int p = 0; p < P; ++p) {
-      sum[p][v] = chunk.first ? bias : load_block(job.out + out_offset[p], v);
-    }
+    const Vec<T> start = chunk.first && job.bias ? load_block(job.bias, v) : Vec<T>{};
+    for (int p = 0; p < P; ++p) sum[p][v] = start;
   }
   const T* in[P];
   for (int p = 0; p < P; ++p) in[p] = job.in + in_offset[p];
@@ -55,12 +53,13 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
   }
   for (int p = 0; p < P; ++p) {
     for (int v = 0; v < V; ++v) {
+      T* to = job.out + out_offset[p] + v * L;
       Vec<T> y = sum[p][v];
+      if (!chunk.first) y += load_block(job.out + out_offset[p], v);
       if (chunk.last) {
         y = activation_vec<T>(y, job.activation);
         if (job.gate) y = gate_vec<T>(y, load_block(job.gate + out_offset[p], v), job.gate_of);
       }
-      T* to = job.out + out_offset[p] + v * L;
       v + 1 < V || tail == L ? store(to, y) : store_first(to, y, tail);
     }
   }

@@ -16,10 +16,9 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
   constexpr int L = kLanes<T>;
   const int64_t left = job.b_channels - b_begin - (V - 1) * L;
   const int64_t tail = left < L ? left : L;
-  Vec<T> sum[A][V];
-  for (int a = 0; a < A; ++a) {
-    for (int v = 0; v < V; ++v) sum[a][v] = load(sums + a * sums_step + v * L);
-  }
+  // The rectangle is summed by itself before it joins the total: adding ever smaller parts to an
+  // ever larger sum would cost accuracy.
+  Vec<T> sum[A][V] = {};
   for (int64_t r = 0; r < job.rows; ++r) {
     const T* pa = job.a + r * job.a_row + a_begin;
     const T* pb = job.b + r * job.b_row + b_begin;
@@ -33,7 +32,10 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
     }
   }
   for (int a = 0; a < A; ++a) {
-    for (int v = 0; v < V; ++v) store(sums + a * sums_step + v * L, sum[a][v]);
+    for (int v = 0; v < V; ++v) {
+      T* total = sums + a * sums_step + v * L;
+      store(total, load(total) + sum[a][v]);
+    }
   }
 }
 

@@ -12,6 +12,8 @@ groups.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -29,6 +31,64 @@ PLAIN_OPS = (
     "upsample_nearest_forward",
     "upsample_nearest_backward",
 )
+
+
+Activation = Literal["none", "relu", "sigmoid"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One convolution of a chain, as data: what comes before it, itself, and what comes after.
+
+    Attributes:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups: as in Conv2d.
+        scale: nearest upsampling before the convolution, or None.
+        activation: of the result.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    scale: Pair | None = None
+    activation: Activation = "none"
+
+
+class Chain(ABC):
+    """Several links run as one, for inputs of one shape and dtype; made by :meth:`Backend.chain`.
+
+    ``weights[i]`` and ``biases[i]`` (or None) belong to link i; results are those of the links run
+    one by one, up to rounding.
+    """
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
+    ) -> tuple[Tensor, Any]:
+        """Return the output for ``x`` (N, C, H, W) and, if ``keep``, what backward needs of it."""
+
+    @abstractmethod
+    def backward(
+        self,
+        grad_y: Tensor,
+        x: Tensor,
+        y: Tensor,
+        kept: Any,
+        weights: Sequence[Tensor],
+        grad_weights: Sequence[Tensor],
+        grad_biases: Sequence[Tensor | None],
+    ) -> Tensor:
+        """Add the parameters' gradients to ``grad_weights`` and ``grad_biases``; return grad_x.
+
+        Args:
+            grad_y: the gradient of the loss with respect to ``y``.
+            x, y, kept: the input and the results of the forward.
+            weights: as given to the forward.
+            grad_weights, grad_biases: buffers, written in place.
+        """
 
 
 class Backend(ABC):
@@ -143,3 +203,9 @@ class Backend(ABC):
         if grad_upsampled is None:
             return None, grad_weight, grad_bias
         return self.upsample_nearest_backward(grad_upsampled, scale=scale), grad_weight, grad_bias
+
+    # -- several layers at once, optional ----------------------------------------------------------
+
+    def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
+        """Return what runs all ``links`` as one on inputs like ``x``, or None to run one by one."""
+        return None

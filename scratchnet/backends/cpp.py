@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward, check_upsample
-from scratchnet.backends.base import Backend, Grads, Needs, Pair, Verdict
+from scratchnet.backends.base import Backend, Chain, Grads, Link, Needs, Pair, Verdict
 
 BUILD_INFO = Path(__file__).parent.parent / "_build_info.json"
 
@@ -63,6 +65,42 @@ def _extension() -> Any:
     if isinstance(module, str):
         raise RuntimeError(module)
     return module
+
+
+class CppChain(Chain):
+    """Links planned for one size of picture; results are in the memory format of the input."""
+
+    def __init__(self, links: tuple[Link, ...], size: tuple[int, int, int], dtype: torch.dtype):
+        module = _extension()
+        layers = [module.Layer(**asdict(link)) for link in links]
+        self._chain = module.Chain(layers, size, dtype == torch.float64)
+
+    def forward(
+        self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
+    ) -> tuple[Tensor, Any]:
+        """See :meth:`Chain.forward`; kept are the hidden activations, (N, their elements)."""
+        result: tuple[Tensor, Any] = self._chain.forward(x, weights, biases, keep)
+        return result
+
+    def backward(
+        self,
+        grad_y: Tensor,
+        x: Tensor,
+        y: Tensor,
+        kept: Any,
+        weights: Sequence[Tensor],
+        grad_weights: Sequence[Tensor],
+        grad_biases: Sequence[Tensor | None],
+    ) -> Tensor:
+        """See :meth:`Chain.backward`."""
+        grad_x: Tensor = self._chain.backward(
+            x, y, grad_y, kept, weights, grad_weights, grad_biases, True
+        )
+        return grad_x
+
+
+# Planning takes about as long as a small picture; 64 plans cover a network on several sizes.
+_plan = lru_cache(maxsize=64)(CppChain)
 
 
 class CppBackend(Backend):
@@ -136,3 +174,64 @@ class CppBackend(Backend):
         check_upsample(grad_y, scale, backward=True)
         grad_x: Tensor = _extension().upsample_nearest_backward(grad_y, scale)
         return grad_x
+
+    def upsample_conv2d_forward(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
+    ) -> Tensor:
+        """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled picture is
+        never made: docs/adr/0007-upsampling-algebra.md.
+        """
+        if conv["stride"] != (1, 1):
+            return super().upsample_conv2d_forward(x, weight, bias, scale=scale, **conv)
+        check_upsample(x, scale)
+        check_conv2d(_upsampled(x, scale), weight, bias, **conv)
+        chain = _upsampling_chain(x, weight, scale, conv)
+        return chain.forward(x, [weight.contiguous()], [_dense(bias)], keep=False)[0]
+
+    def upsample_conv2d_backward(
+        self,
+        grad_y: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        *,
+        scale: Pair,
+        needs: Needs = (True, True, True),
+        **conv: Any,
+    ) -> Grads:
+        """See :meth:`Backend.upsample_conv2d_backward`."""
+        if conv["stride"] != (1, 1) or not (needs[0] and needs[1]):
+            return super().upsample_conv2d_backward(
+                grad_y, x, weight, scale=scale, needs=needs, **conv
+            )
+        check_upsample(x, scale)
+        check_conv2d_backward(grad_y, _upsampled(x, scale), weight, **conv)
+        chain = _upsampling_chain(x, weight, scale, conv)
+        grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        grad_bias = weight.new_zeros(weight.shape[0]) if needs[2] else None
+        nothing = x.new_empty(x.shape[0], 0)  # one link has no hidden activations
+        grad_x = chain.backward(
+            grad_y, x, grad_y, nothing, [weight.contiguous()], [grad_weight], [grad_bias]
+        )
+        return grad_x, grad_weight, grad_bias
+
+    def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
+        """See :meth:`Backend.chain`; upsampling is limited to convolutions without stride."""
+        if any(link.scale is not None and link.stride != (1, 1) for link in links):
+            return None
+        return _plan(links, (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
+
+
+def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> CppChain:
+    kernel = (weight.shape[2], weight.shape[3])
+    link = Link(x.shape[1], weight.shape[0], kernel, scale=scale, **conv)
+    return _plan((link,), (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
+
+
+def _upsampled(x: Tensor, scale: Pair) -> Tensor:
+    """Return something of the upsampled picture's shape and dtype, without its memory."""
+    n, c, h, w = x.shape
+    return x.new_empty(()).expand(n, c, h * scale[0], w * scale[1])
+
+
+def _dense(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()

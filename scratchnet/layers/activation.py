@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from scratchnet.backends.base import Activation
 from scratchnet.layers.checks import check_grad, check_tensor
 from scratchnet.module import Module
 
 
 class ReLU(Module):
     """y = max(0, x), element by element; any shape, any floating-point dtype."""
+
+    def link(self) -> Activation | None:
+        """Return this activation's name; None for a subclass, which may compute something else."""
+        return "relu" if type(self) is ReLU else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return max(0, x); nan stays nan."""
@@ -32,6 +37,10 @@ class ReLU(Module):
 
 class Sigmoid(Module):
     """y = σ(x) = 1 / (1 + e⁻ˣ), element by element; finite for every finite x."""
+
+    def link(self) -> Activation | None:
+        """Return this activation's name; None for a subclass, which may compute something else."""
+        return "sigmoid" if type(self) is Sigmoid else None
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return σ(x), in [0, 1]."""

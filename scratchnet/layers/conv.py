@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scratchnet import init
-from scratchnet.backends.base import Backend
+from scratchnet.backends.base import Backend, Link
 from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.layers.checks import output_size, pair, positive
 from scratchnet.layers.image_layer import ImageLayer
@@ -161,6 +161,12 @@ class Conv2d(Convolution):
             dtype=dtype,
             device=device,
         )
+
+    def link(self) -> Link | None:
+        """Return the layer as data; None for a subclass, which may compute something else."""
+        if type(self) is not Conv2d:
+            return None
+        return Link(self.in_channels, self.out_channels, self.kernel_size, **self.geometry)
 
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W x + b."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet.backends.base import Backend
+from scratchnet.backends.base import Backend, Link
 from scratchnet.layers.checks import output_size, pair
 from scratchnet.layers.conv import Convolution, IntOrPair
 from scratchnet.layers.image_layer import ImageLayer
@@ -115,6 +115,12 @@ class Upsampling(Convolution):
     def geometry(self) -> dict[str, Any]:
         """The arguments that a backend's upsample_conv2d takes besides its tensors."""
         return {"scale": self.scale_factor, **super().geometry}
+
+    def link(self) -> Link | None:
+        """Return the layer as data; None for a subclass, which may compute something else."""
+        if type(self) is not Upsampling:
+            return None
+        return Link(self.in_channels, self.out_channels, self.kernel_size, **self.geometry)
 
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W U x + b, with U the nearest upsampling and A_W the convolution."""

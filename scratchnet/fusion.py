@@ -1,0 +1,164 @@
+"""Neighbouring layers of a Sequential run as one, where the selected backend can do that.
+
+A layer that can take part describes itself as data (:meth:`Module.link`). A :class:`Run` is the
+longest stretch of such layers, starting with a convolution; whatever a backend cannot run as one
+is run layer by layer, with the same results up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeGuard
+
+from torch import Tensor
+
+from scratchnet.backends import dispatch
+from scratchnet.backends.base import Chain, Link
+from scratchnet.layers.checks import check_grad, output_size
+from scratchnet.layers.conv import Convolution
+from scratchnet.module import Module
+
+
+def runs(modules: Sequence[Module]) -> list[Module]:
+    """Return the modules, each stretch of two or more that can run as one replaced by a Run."""
+    parts: list[Module] = []
+    layers: list[Module] = []
+    links: list[Link] = []
+
+    def end_run() -> None:
+        parts.extend([Run(layers, links)] if len(layers) > 1 else layers)
+        layers.clear()
+        links.clear()
+
+    for module in modules:
+        link = module.link()
+        if isinstance(link, Link):
+            if layers and not _alike(layers[0], module):
+                end_run()
+            links.append(link)
+        elif link is not None and links and links[-1].activation == "none":
+            links[-1] = replace(links[-1], activation=link)
+        else:
+            end_run()
+            parts.append(module)
+            continue
+        layers.append(module)
+    end_run()
+    return parts
+
+
+def _alike(first: Module, other: Module) -> bool:
+    """Whether both ask for the same backend and mode, and hold the same kind of numbers."""
+    assert isinstance(first, Convolution)
+    assert isinstance(other, Convolution)
+    return (
+        first.backend is other.backend
+        and first.training == other.training
+        and first.weight.dtype == other.weight.dtype
+        and first.weight.device == other.weight.device
+    )
+
+
+class Run(Module):
+    """Layers that a backend may run as one.
+
+    Args:
+        layers: convolutions, each followed by an activation or not.
+        links: one for each convolution.
+    """
+
+    def __init__(self, layers: Sequence[Module], links: Sequence[Link]) -> None:
+        self.layers, self.links = tuple(layers), tuple(links)
+        self.convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
+        self.training = layers[0].training
+        self._chained = False
+        self._one_picture = False
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return what the layers, one after the other, make of the input; errors are theirs."""
+        (x,) = inputs
+        chain = None
+        if self._fits(x):
+            self._one_picture = x.dim() == 3
+            x = x.detach().unsqueeze(0) if self._one_picture else x.detach()
+            chain = self._chain(x)
+        self._chained = chain is not None
+        if chain is None:
+            if self._one_picture:
+                x = x.squeeze(0)
+            for layer in self.layers:
+                x = layer.forward(x)
+            return x
+        weights = [layer.weight for layer in self.convolutions]
+        biases = [layer.bias for layer in self.convolutions]
+        for layer in self.layers:
+            layer._saved = None  # theirs would be of an earlier input
+        y, kept = chain.forward(x, weights, biases, keep=self.training)
+        self.save(chain, x, y, kept)
+        return y.squeeze(0) if self._one_picture else y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        """The chain rule through the layers, from the last one to the first."""
+        (grad,) = grad_outputs
+        if not self._chained:
+            for layer in reversed(self.layers):
+                grad = layer.backward(grad)
+            return grad
+        chain, x, y, kept = self.saved
+        if self._one_picture:
+            grad = grad.unsqueeze(0)
+        grad_x: Tensor = chain.backward(
+            check_grad(self.layers[-1], grad, y.shape, y.dtype),
+            x,
+            y,
+            kept,
+            [layer.weight for layer in self.convolutions],
+            [layer.grad_weight for layer in self.convolutions],
+            [layer.grad_bias for layer in self.convolutions],
+        )
+        return grad_x.squeeze(0) if self._one_picture else grad_x
+
+    def _fits(self, x: object) -> TypeGuard[Tensor]:
+        """Whether the first layer will accept x; if not, the error is left to that layer."""
+        first = self.convolutions[0]
+        return (
+            isinstance(x, Tensor)
+            and x.dim() in (3, 4)
+            and x.shape[-3] == first.in_channels
+            and x.dtype == first.weight.dtype
+            and x.device == first.weight.device
+        )
+
+    def _chain(self, x: Tensor) -> Chain | None:
+        """Return what runs all layers on ``x``; None if they have to run one by one.
+
+        Raises:
+            ShapeError: a layer's input would be smaller than its kernel.
+        """
+        parameters = [value for layer in self.convolutions for value, _ in layer.param()]
+        gradients = [grad for layer in self.convolutions for _, grad in layer.param()]
+        channels = x.shape[1]
+        for link in self.links:
+            if link.in_channels != channels:
+                return None
+            channels = link.out_channels
+        if not all(tensor.is_contiguous() for tensor in (*parameters, *gradients)):
+            return None
+        first = self.convolutions[0]
+        backend = dispatch.resolve("chain", x, self.links, *parameters, backend=first.backend)
+        chain = backend.chain(x, self.links)
+        if chain is not None:
+            size = (x.shape[2], x.shape[3])
+            for layer, link in zip(self.convolutions, self.links, strict=True):
+                if link.scale is not None:
+                    size = (size[0] * link.scale[0], size[1] * link.scale[1])
+                size = output_size(
+                    layer,
+                    size,
+                    kernel_size=link.kernel_size,
+                    stride=link.stride,
+                    padding=link.padding,
+                    dilation=link.dilation,
+                )
+        return chain
