@@ -32,7 +32,7 @@ def runs(modules: Sequence[Module]) -> list[Module]:
         links.clear()
 
     for module in modules:
-        link = module.link()
+        link = module.link() if module.is_as_written() else None
         if isinstance(link, Link):
             if layers and not _alike(layers[0], module):
                 end_run()

@@ -12,6 +12,7 @@ from scratchnet.backends.base import Activation, Link
 from scratchnet.errors import OrderError, ScratchnetError, ShapeError, TypeMismatch
 
 API_VERSION = 1
+_COMPUTING = ("forward", "backward", "forward_images", "backward_images")
 
 
 class Module:
@@ -32,6 +33,7 @@ class Module:
     parameter_names: ClassVar[tuple[str, ...]] = ()
     api_version: ClassVar[int] = API_VERSION
     training: bool = True
+    _written: ClassVar[dict[str, Any]] = {}
     _saved: tuple[Any, ...] | None = None
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -58,6 +60,17 @@ class Module:
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: type(m)(**m.config()) is a fresh one of its kind."""
         return {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._written = {name: getattr(cls, name, None) for name in _COMPUTING}
+
+    def is_as_written(self) -> bool:
+        """Whether nobody has replaced a method, on the class or the object, to try something out:
+        then a backend that runs several layers at once may run this one without calling it.
+        """
+        found = {name: getattr(type(self), name, None) for name in _COMPUTING}
+        return found == self._written and not vars(self).keys() & found.keys()
 
     def link(self) -> Link | Activation | None:
         """Return the layer as data for a backend that runs several at once; None if it cannot be.
