@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import scratchnet
+from scratchnet.cli.check import check
 from scratchnet.cli.compare import compare
 from scratchnet.cli.denoise import denoise
 from scratchnet.cli.evaluate import evaluate
@@ -15,7 +16,7 @@ from scratchnet.cli.info import info
 from scratchnet.cli.train import train
 from scratchnet.errors import ScratchnetError
 
-COMMANDS = (train, denoise, evaluate, compare, info)
+COMMANDS = (train, denoise, evaluate, compare, check, info)
 
 app = typer.Typer(
     name="scratchnet",

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -398,14 +399,22 @@ def representation(s: Subject) -> str:
     name, text = type(layer).__name__, repr(layer)
     if not text.startswith(f"{name}("):
         raise ConformanceError(f"repr is expected to start with {name}(, got {text!r}")
-    known = {n: getattr(scratchnet, n) for n in scratchnet.__all__}
     try:
-        again = eval(text, {**known, name: type(layer)})
+        again = eval(text, {}, _Names({name: type(layer)}))
     except Exception as error:
         raise ConformanceError(f"{text!r} does not evaluate: {error}") from error
     if repr(again) != text:
         raise ConformanceError(f"{text!r} evaluates to {again!r}")
     return ""
+
+
+class _Names(dict[str, Any]):
+    """scratchnet's public names, for eval."""
+
+    def __missing__(self, name: str) -> Any:
+        if name in scratchnet.__all__:
+            return getattr(scratchnet, name)
+        raise KeyError(name)
 
 
 # -- errors ----------------------------------------------------------------------------------------

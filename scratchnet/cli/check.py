@@ -1,0 +1,172 @@
+"""``scratchnet check``."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scratchnet.cli import options
+from scratchnet.errors import ScratchnetError
+
+if TYPE_CHECKING:
+    from scratchnet.testing import Check, Result
+
+
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Layers and backends, as `scratchnet info` lists them, or `package.module:Class`. "
+            "[default: all that are installed]",
+        ),
+    ] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arg", metavar="KEY=VALUE", help="Argument of the layer's constructor; repeatable."
+        ),
+    ] = None,
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="N,C,H,W", help="Shape of an example input; repeatable."),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="Run only the checks of this name, such as `conv2d_*/exact`."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print what fails, not what passes.")
+    ] = False,
+    backend: options.Backend = None,
+    threads: options.Threads = None,
+) -> None:
+    """Prove that layers and backends do what their contracts say.
+
+    A layer's gradients are compared with finite differences, and with autograd where torch has the
+    same layer; a backend's results with those of `reference`, over some hundred shapes. The exit
+    code is 1 if a check fails.
+
+    **Examples**
+
+    `scratchnet check` – everything that is installed
+
+    `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
+
+    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
+
+    `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
+    """
+    with options.machine(backend, threads):
+        subjects = _subjects(names, arguments, shapes)
+        chosen = {
+            name: [c for c in checks if only is None or fnmatch.fnmatch(c.name, only)]
+            for name, checks in subjects.items()
+        }
+        if not any(chosen.values()):
+            known = sorted({c.name for checks in subjects.values() for c in checks})
+            raise ScratchnetError(f"--only {only!r} matches none of {', '.join(known)}")
+        results = _run(chosen)
+    if as_json:
+        print(json.dumps({n: [vars(r) for r in found] for n, found in results.items()}, indent=2))
+    else:
+        _show(results, quiet=quiet)
+    if any(not result.ok for found in results.values() for result in found):
+        raise typer.Exit(1)
+
+
+def _subjects(
+    names: list[str] | None, arguments: list[str] | None, shapes: list[str] | None
+) -> dict[str, list[Check]]:
+    """Return the checks of everything named."""
+    from scratchnet import backends, layers
+
+    if not names:
+        if arguments or shapes:
+            raise ScratchnetError("--arg and --input go with the name of one layer")
+        names = [*backends.names(), *layers.names()]
+    elif (arguments or shapes) and len(names) > 1:
+        raise ScratchnetError(f"--arg and --input go with one layer, not with {', '.join(names)}")
+    return {name: _checks_of(name, arguments or [], shapes or []) for name in names}
+
+
+def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check]:
+    from scratchnet import backends, layers
+    from scratchnet.testing import backend_checks, layer_checks
+    from scratchnet.testing.examples import example
+
+    if name not in layers.names() and (_like(name, backends.names()) or _is_backend(name)):
+        if arguments or shapes:
+            raise ScratchnetError(f"--arg and --input go with a layer; {name!r} is a backend")
+        return backend_checks(name)
+    given = options.key_values(arguments) if arguments else None
+    found = example(name, given, [_shape(text) for text in shapes])
+    return layer_checks(found.factory, found.inputs, twin=found.twin, name=name)
+
+
+def _like(name: str, known: list[str]) -> bool:
+    """Whether ``name`` is one of those known, or so near to one that it is meant."""
+    return bool(difflib.get_close_matches(name, known, n=1))
+
+
+def _is_backend(name: str) -> bool:
+    """Whether ``name`` is the path of a Backend."""
+    from scratchnet import backends
+
+    if ":" not in name:
+        return False
+    try:
+        backends.get(name)
+    except ScratchnetError:
+        return False
+    return True
+
+
+def _shape(text: str) -> list[int]:
+    try:
+        sizes = [int(part) for part in text.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 0:
+        raise ScratchnetError(f"--input expects sizes such as 2,3,32,32, got {text!r}")
+    return sizes
+
+
+def _run(chosen: dict[str, list[Check]]) -> dict[str, list[Result]]:
+    from scratchnet.cli.console import console
+    from scratchnet.cli.progress import bar
+    from scratchnet.testing.checks import run_checks
+
+    results: dict[str, list[Result]] = {}
+    with bar(console()) as progress:
+        task = progress.add_task("checking", total=sum(map(len, chosen.values())))
+        for name, checks in chosen.items():
+            for one in checks:
+                progress.update(task, description=f"{name} {one.name}")
+                results.setdefault(name, []).extend(run_checks([one], on_fail=None))
+                progress.update(task, advance=1)
+    return results
+
+
+def _show(results: dict[str, list[Result]], *, quiet: bool) -> None:
+    from rich.markup import escape
+
+    from scratchnet.cli.console import console
+
+    screen = console()
+    width = max(len(result.name) for found in results.values() for result in found)
+    for name, found in results.items():
+        failed = [result for result in found if not result.ok]
+        verdict = f"{len(found) - len(failed)} of {len(found)} checks passed"
+        screen.print(f"[bold]{escape(name)}[/bold]: {verdict}", highlight=False)
+        for result in failed if quiet else found:
+            mark = "[green]passed[/green]" if result.ok else "[bold red]FAILED[/bold red]"
+            line = f"  {mark} {escape(result.name.ljust(width))}  {escape(result.message)}"
+            screen.print(line.rstrip(), highlight=False, soft_wrap=True)
