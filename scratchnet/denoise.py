@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scratchnet.data import find_pictures
 from scratchnet.errors import DataError, ScratchnetError
-from scratchnet.imagefile import ImageData, Pixels, check_suffix, read_image, write_image
+from scratchnet.imagefile import ImageData, Pixels, read_image, write_image
+from scratchnet.jobs import Job, compare_path
 from scratchnet.module import Module
 from scratchnet.report import before_after
 from scratchnet.tiling import TILE, Geometry, geometry, tiled
@@ -121,14 +119,6 @@ class Denoiser:
         return out
 
 
-@dataclass(frozen=True)
-class Job:
-    """A picture to denoise and where the result goes."""
-
-    source: Path
-    target: Path
-
-
 def denoise_file(
     denoiser: Denoiser,
     job: Job,
@@ -156,81 +146,3 @@ def denoise_file(
     write_image(job.target, clean)
     if compare:
         before_after(compare_path(job.target), noisy.pixels, clean.pixels)
-
-
-def compare_path(target: Path) -> Path:
-    """Where the picture of before and after goes: ``NAME-compare.png`` beside ``NAME.*``."""
-    return target.with_name(f"{target.stem}-compare.png")
-
-
-def plan(
-    inputs: Sequence[Path], out: Path, *, force: bool = False, compare: bool = False
-) -> list[Job]:
-    """Decide which file becomes which, before anything is written.
-
-    One picture: ``out`` is the file to write, or an existing folder to write into under the same
-        name. Several
-    pictures, or a folder: ``out`` is a folder, made if need be; the pictures of an input folder
-        keep their places
-    below it.
-
-    Args:
-        inputs: picture files and folders.
-        out: a file or a folder.
-        force: allow files that exist to be replaced (never the inputs themselves).
-        compare: the pictures of before and after will be written too.
-
-    Raises:
-        DataError: if an input is missing, two would be written to one file, an input would be
-            overwritten, a file exists already without ``force``, or an ending names no picture
-            format.
-    """
-    if not inputs:
-        raise DataError(
-            "nothing to denoise: give at least one picture or folder, then where to write"
-        )
-    single = len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir()
-    jobs = []
-    for path in inputs:
-        if not path.exists():
-            raise DataError(f"there is no picture or folder {path}")
-        if path.is_dir():
-            found = [p for p in find_pictures(path) if not _within(p, out)]
-            if not found:
-                raise DataError(f"{path}: no pictures found outside the output folder {out}")
-            jobs += [Job(p, out / p.relative_to(path)) for p in found]
-        else:
-            jobs.append(Job(path, out if single else out / path.name))
-    if not single and out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, but several pictures need a folder to go to")
-    _check_targets(jobs, force=force, compare=compare)
-    return jobs
-
-
-def _check_targets(jobs: Sequence[Job], *, force: bool, compare: bool) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    claimed: dict[Path, Path] = {}
-    existing = []
-    for job in jobs:
-        check_suffix(job.target)
-        for path in (job.target, compare_path(job.target)) if compare else (job.target,):
-            target = path.resolve()
-            if target in sources:
-                raise DataError(f"{path} is an input and would be overwritten: name another OUT")
-            if target in claimed:
-                raise DataError(
-                    f"{claimed[target]} and {job.source} would both be written to {path}: "
-                    "denoise them into different folders"
-                )
-            claimed[target] = job.source
-            if path.exists():
-                existing.append(path)
-    if existing and not force:
-        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
-        raise DataError(
-            f"{existing[0]}{more} exists already: name another OUT, or replace it with --force"
-        )
-
-
-def _within(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents

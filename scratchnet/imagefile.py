@@ -1,24 +1,19 @@
 """Picture files in and out: 8 or 16 bits a channel, grey or RGB, with or without alpha.
 
-Pillow does the decoding and encoding. What it has no pixel format for, 16 bits in several channels,
-is read through it byte by byte, and written by tifffile or, for PNG, by the few lines that the
-format needs.
+Pillow does the decoding and encoding; :mod:`scratchnet.deepimage` what Pillow cannot.
 """
 
 from __future__ import annotations
 
-import struct
-import sys
-import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile
+from PIL import Image
 
+from scratchnet.deepimage import deep_pixels, write_png, write_tiff
 from scratchnet.errors import DataError
 from scratchnet.files import atomic
 
@@ -27,6 +22,7 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 _BITS, _PLANAR = 258, 284  # TIFF tags: BitsPerSample, PlanarConfiguration
 
 _PASSED_ON = ("exif", "icc_profile", "dpi")
+_DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
@@ -99,7 +95,7 @@ def write_image(path: str | Path, image: ImageData) -> None:
     with atomic(path) as temporary:
         try:
             if bits == 16 and channels > 1:
-                _write_16_bit(temporary, image, format_)
+                _DEEP_WRITERS[format_](temporary, pixels.astype(np.uint16, copy=False), image.info)
                 return
             plain = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
             options = _SAVE_OPTIONS.get(format_, {})
@@ -133,7 +129,7 @@ def check_suffix(path: str | Path) -> str:
 
 
 def _pixels(image: Image.Image, path: str | Path) -> Pixels:
-    deep = _deep_pixels(image)
+    deep = deep_pixels(image)
     if deep is not None:
         return deep
     tags = getattr(image, "tag_v2", {})
@@ -163,94 +159,6 @@ def _pixels(image: Image.Image, path: str | Path) -> Pixels:
         target = "RGBA" if transparent or mode in ("RGBA", "RGBa", "PA") else "RGB"
     values = np.asarray(image if mode == target else image.convert(target))
     return values[..., None] if values.ndim == 2 else values
-
-
-def _deep_pixels(image: Image.Image) -> npt.NDArray[np.uint16] | None:
-    """The pixels of a picture with 16 bits in several channels, or None if it is another kind.
-
-    Pillow decodes such files but keeps only each value's high byte. Told that the bytes come in the
-    other order, it
-    keeps the low byte: decoding twice gives both.
-    """
-    tiles = getattr(image, "tile", [])
-    arguments = {t.args[0] if isinstance(t.args, tuple) and t.args else t.args for t in tiles}
-    raw = arguments.pop() if len(arguments) == 1 else None
-    if not isinstance(image, ImageFile.ImageFile) or not isinstance(raw, str):
-        return None
-    native = "L" if sys.byteorder == "little" else "B"
-    layout, _, order = raw.partition(";16")
-    if order == "N":
-        order = native
-    if layout == "LA" and order == "B":
-        # All four bytes of a pixel at once, as if they were four channels.
-        return np.ascontiguousarray(_decode_as(image, "RGBA")).view(">u2").astype(np.uint16)
-    if layout not in ("RGB", "RGBA") or order not in ("L", "B"):
-        return None
-    other = {"L": "B", "B": "L"}[order]
-    low = _decode_as(image, f"{layout};16{other}").astype(np.uint16)
-    low += _decode_as(image, f"{layout};16{order}").astype(np.uint16) << 8
-    return low
-
-
-def _decode_as(image: ImageFile.ImageFile, raw: str) -> npt.NDArray[np.uint8]:
-    with Image.open(image.filename) as again:
-        again.tile = [
-            t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw)
-            for t in again.tile
-        ]
-        return np.array(again)
-
-
-def _write_16_bit(path: Path, image: ImageData, format_: str) -> None:
-    if format_ == "PNG":
-        path.write_bytes(_png_16_bit(image))
-    elif format_ == "TIFF":
-        import tifffile
-
-        channels = image.pixels.shape[2]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about metadata conventions of microscopes
-            tifffile.imwrite(
-                path,
-                image.pixels,
-                photometric="rgb" if channels > 2 else "minisblack",
-                planarconfig="contig",
-                extrasamples=["unassalpha"] if channels in (2, 4) else None,
-                compression="zlib",
-                predictor=True,
-                metadata=None,
-                iccprofile=image.info.get("icc_profile"),
-                resolution=image.info.get("dpi"),
-                resolutionunit="INCH" if "dpi" in image.info else None,
-            )
-    else:
-        raise ValueError(format_)
-
-
-def _png_16_bit(image: ImageData) -> bytes:
-    """A 16-bit PNG (W3C, third edition, sections 5 and 9), every row filtered by "Up"."""
-    height, width, channels = image.pixels.shape
-    rows = np.ascontiguousarray(image.pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
-    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = 2
-    filtered[0, 1:] = rows[0]
-    filtered[1:, 1:] = rows[1:] - rows[:-1]  # modulo 256, as uint8 does
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    out = b"\x89PNG\r\n\x1a\n"
-    out += chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))
-    if profile := image.info.get("icc_profile"):
-        out += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
-    if dpi := image.info.get("dpi"):
-        per_metre = [round(float(value) / 0.0254) for value in dpi]
-        out += chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
-    if exif := image.info.get("exif"):
-        out += chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    return out + chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)) + chunk(b"IEND", b"")
 
 
 def _first_line(error: Exception) -> str:

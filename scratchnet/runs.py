@@ -13,18 +13,11 @@ from pathlib import Path
 import torch
 
 import scratchnet
-from scratchnet import checkpoint, models, schedule
+from scratchnet import checkpoint, models, rundir, schedule, sources
 from scratchnet.backends.dispatch import trace, use_backend
-from scratchnet.checkpoint import STATE, WEIGHTS
+from scratchnet.checkpoint import WEIGHTS
 from scratchnet.config import TrainConfig, load_config
-from scratchnet.data import (
-    NoisyPairs,
-    builtin,
-    from_directory,
-    from_images,
-    from_noisy_folders,
-    to_float,
-)
+from scratchnet.data import NoisyPairs, to_float
 from scratchnet.errors import ScratchnetError
 from scratchnet.evaluation import NOISY, Scores, as_method, sample_sheet, score_noisy
 from scratchnet.files import write_json, write_text
@@ -32,55 +25,7 @@ from scratchnet.module import Module
 from scratchnet.optim import SGD, Adam, Optimizer
 from scratchnet.report import psnr_curve
 from scratchnet.training import Callback, DivergedError, Epoch, Trainer
-
-CONFIG, METRICS, CURVE, SAMPLES = "config.json", "metrics.csv", "psnr.png", "samples.png"
-TO_LOOK_AT = (SAMPLES, CURVE, METRICS, CONFIG, WEIGHTS)
-_FILES = (STATE, WEIGHTS, METRICS, CURVE, SAMPLES, CONFIG)
-
-
-def load_data(config: TrainConfig) -> NoisyPairs:
-    """The noisy pairs that a configuration names.
-
-    Raises:
-        ScratchnetError: if they cannot be read or cut.
-    """
-    if config.data is not None:
-        pairs = from_directory(config.data)
-        return replace(
-            pairs,
-            noisy_a=pairs.noisy_a[: config.n_train],
-            noisy_b=pairs.noisy_b[: config.n_train],
-            val_noisy=pairs.val_noisy[: config.n_val],
-            val_target=pairs.val_target[: config.n_val],
-        )
-    assert config.n_train is not None
-    assert config.n_val is not None
-    n_train, n_val, size, seed = config.n_train, config.n_val, config.size, config.seed
-    if config.images is not None:
-        return from_images(config.images, config.noise, n_train, n_val, size, seed)
-    if config.noisy_a is not None and config.noisy_b is not None:
-        return from_noisy_folders(config.noisy_a, config.noisy_b, n_train, n_val, size, seed)
-    return builtin(config.noise, n_train, n_val, size, seed)
-
-
-def load_validation(config: TrainConfig) -> NoisyPairs:
-    """As :func:`load_data`, for validation only: with few training pairs, which saves time.
-
-    Raises:
-        ScratchnetError: if they cannot be read or cut.
-    """
-    pairs = load_data(replace(config, n_train=1))
-    count, _, height, width = pairs.val_noisy.shape
-    source = f"{count} validation pictures of {width}x{height} from {_short_source(config)}"
-    return replace(pairs, source=source)
-
-
-def _short_source(config: TrainConfig) -> str:
-    if config.data is not None:
-        return config.data
-    if config.noisy_a is not None:
-        return f"{config.noisy_a} and {config.noisy_b}"
-    return f"{config.images or 'the built-in photographs'}, {config.noise} noise"
+from scratchnet.trainstate import STATE, load_state, save_state
 
 
 def make_trainer(
@@ -170,7 +115,7 @@ def train(
         Interrupted: at Ctrl-C. The last complete epoch is kept.
     """
     if out is not None and not resume:
-        check_out(out, force=force)
+        rundir.check_out(out, force=force)
     with nullcontext() if config.backend is None else use_backend(config.backend):
         return _train(config, out, resume=resume, force=force, callbacks=callbacks)
 
@@ -183,14 +128,14 @@ def _train(
     force: bool,
     callbacks: Iterable[Callback],
 ) -> Run:
-    trainer = make_trainer(config, load_data(config))
+    trainer = make_trainer(config, sources.load_data(config))
     if resume and out is not None and (out / STATE).exists():
-        trainer.resume(checkpoint.load_state(out / STATE))
+        trainer.resume(load_state(out / STATE))
     backends, noisy = _backends_used(trainer), score_noisy(trainer.data)
-    out = _claim(out, config.preset, force=force and not resume)
+    out = rundir.claim(out, config.preset, force=force and not resume)
     config = replace(config, threads=torch.get_num_threads())
     trainer.callbacks = [_Keeper(out, config), *callbacks]
-    _write_config(out / CONFIG, config, trainer.data, backends)
+    _write_config(out / rundir.CONFIG, config, trainer.data, backends)
     try:
         trainer.fit()
     except DivergedError as error:
@@ -201,7 +146,7 @@ def _train(
         if trainer.epoch:
             _draw(out, config, trainer, noisy)
         elif not resume:
-            _discard(out)
+            rundir.discard(out)
     return Run(out, trainer.history, noisy)
 
 
@@ -211,9 +156,9 @@ def resumable(out: Path) -> TrainConfig:
     Raises:
         ScratchnetError: if there is no run.
     """
-    if not (out / CONFIG).is_file():
-        raise ScratchnetError(f"there is no run to resume in {out}: it holds no {CONFIG}")
-    return load_config(out / CONFIG)
+    if not (out / rundir.CONFIG).is_file():
+        raise ScratchnetError(f"there is no run to resume in {out}: it holds no {rundir.CONFIG}")
+    return load_config(out / rundir.CONFIG)
 
 
 def settings_of(weights: Path) -> TrainConfig:
@@ -228,22 +173,6 @@ def settings_of(weights: Path) -> TrainConfig:
     return TrainConfig(model=about["name"] or "network", model_args=about["args"])
 
 
-def check_out(out: Path, *, force: bool) -> None:
-    """Refuse a directory that is in use.
-
-    Raises:
-        ScratchnetError: if ``out`` is a file, or a directory with something in it and not
-            ``force``.
-    """
-    if out.exists() and not out.is_dir():
-        raise ScratchnetError(f"{out} is a file; name a directory for the run")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise ScratchnetError(
-            f"{out} is not empty: name another directory, go on with the run in it with --resume, "
-            "or replace it with --force"
-        )
-
-
 class _Keeper(Callback):
     """Writes what an epoch leaves behind, each file atomically, the resumable state first."""
 
@@ -251,7 +180,7 @@ class _Keeper(Callback):
         self.out, self.config = out, config
 
     def on_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
-        checkpoint.save_state(trainer.state(), self.out / STATE)
+        save_state(trainer.state(), self.out / STATE)
         checkpoint.save(
             trainer.model,
             self.out / WEIGHTS,
@@ -263,46 +192,7 @@ class _Keeper(Callback):
         writer = csv.DictWriter(table, [f.name for f in fields(Epoch)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in trainer.history)
-        write_text(self.out / METRICS, table.getvalue())
-
-
-def _claim(out: Path | None, preset: str, *, force: bool) -> Path:
-    """Make the run's directory. Making a numbered one claims it: two runs never share one."""
-    try:
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            if force:
-                _discard(out)
-                out.mkdir(exist_ok=True)
-            return out
-        return new_directory(preset)
-    except OSError as error:
-        raise ScratchnetError(
-            f"cannot make the directory {error.filename}: {error.strerror}"
-        ) from error
-
-
-def new_directory(stem: str) -> Path:
-    """Make and return the first of ``runs/<stem>-1``, ``-2``, ... that does not exist.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
-    number = 1
-    while True:
-        try:
-            (path := Path("runs") / f"{stem}-{number}").mkdir(parents=True)
-            return path
-        except FileExistsError:
-            number += 1
-
-
-def _discard(out: Path) -> None:
-    """Remove a run's files from ``out``, and ``out`` itself if nothing else is in it."""
-    for name in _FILES:
-        (out / name).unlink(missing_ok=True)
-    if not any(out.iterdir()):
-        out.rmdir()
+        write_text(self.out / rundir.METRICS, table.getvalue())
 
 
 def _backends_used(trainer: Trainer) -> list[str]:
@@ -327,16 +217,16 @@ def _write_config(path: Path, config: TrainConfig, data: NoisyPairs, backends: l
 def _draw(out: Path, config: TrainConfig, trainer: Trainer, noisy: Scores) -> None:
     history, data = trainer.history, trainer.data
     psnr_curve(
-        out / CURVE,
+        out / rundir.CURVE,
         [row.epoch for row in history],
         [row.val_psnr for row in history],
         noisy_psnr=noisy.psnr,
-        title=f"{config.model} on {_short_source(config)}",
+        title=f"{config.model} on {sources.short_name(config)}",
         target_is_clean=data.val_is_clean,
     )
     model = trainer.model.eval()
     methods = {NOISY: lambda x: x, "denoised": as_method(model, trainer.dtype)}
-    sample_sheet(out / SAMPLES, data, methods)
+    sample_sheet(out / rundir.SAMPLES, data, methods)
 
 
 def _what_is_left(out: Path, trainer: Trainer) -> str:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scratchnet.checkpoint import TrainingState
 from scratchnet.data import NoisyPairs, batches, to_float
 from scratchnet.errors import ScratchnetError, ShapeError
 from scratchnet.evaluation import score
 from scratchnet.loss import MSE
 from scratchnet.module import Module
 from scratchnet.optim import Optimizer
+from scratchnet.trainstate import TrainingState
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import scratchnet
-from scratchnet import checkpoint, models
-from scratchnet.checkpoint import TrainingState
+from scratchnet import checkpoint, models, tensorfile
 from scratchnet.errors import ScratchnetError
 from scratchnet.optim import SGD, Adam
+from scratchnet.trainstate import TrainingState, load_state, save_state
 
 
 def small(**args: int) -> scratchnet.Module:
@@ -67,7 +67,7 @@ def test_a_failed_save_leaves_the_old_weights(
         path.write_bytes(b"half")
         raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
+    monkeypatch.setattr(tensorfile, "save_file", half)
     with pytest.raises(RuntimeError):
         checkpoint.save(small(channels=8), file)
     assert file.read_bytes() == before
@@ -146,8 +146,8 @@ def test_a_training_state_survives_the_disk(tmp_path: Path) -> None:
         state = TrainingState(
             model.state_dict(), optimizer.state_dict(), generator.get_state(), 2, 7, [{"loss": 0.1}]
         )
-        checkpoint.save_state(state, tmp_path / "s.safetensors")
-        back = checkpoint.load_state(tmp_path / "s.safetensors")
+        save_state(state, tmp_path / "s.safetensors")
+        back = load_state(tmp_path / "s.safetensors")
         assert (back.epoch, back.step, back.history) == (2, 7, [{"loss": 0.1}])
         assert torch.equal(back.rng, generator.get_state())
         for mine, theirs in ((state.model, back.model), (state.optimizer, back.optimizer)):
@@ -158,7 +158,7 @@ def test_a_training_state_survives_the_disk(tmp_path: Path) -> None:
 def test_weights_are_no_training_state(tmp_path: Path) -> None:
     checkpoint.save(small(), tmp_path / "w.safetensors", name="residual")
     with pytest.raises(ScratchnetError, match="not a training state"):
-        checkpoint.load_state(tmp_path / "w.safetensors")
+        load_state(tmp_path / "w.safetensors")
 
 
 def test_a_weights_file_says_how_it_was_trained(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from PIL import Image
 
 import scratchnet
 from scratchnet import models
-from scratchnet.denoise import Denoiser, Job, compare_path, denoise_file, plan
+from scratchnet.denoise import Denoiser, denoise_file
 from scratchnet.errors import DataError, ScratchnetError
 from scratchnet.imagefile import read_image
+from scratchnet.jobs import Job, compare_path
 
 
 def seeded(name: str, **args: int) -> scratchnet.Module:
@@ -119,76 +120,3 @@ def test_a_file_with_a_picture_of_before_and_after(tmp_path: Path) -> None:
     assert compare_path(job.target).name == "b-compare.png"
     assert sorted(p.name for p in job.target.parent.iterdir()) == ["b-compare.png", "b.png"]
     assert sum(shares) == pytest.approx(1)
-
-
-# -- which file becomes which ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    for name in ("a.png", "sub/a.png", "sub/deep/c.jpg", "notes.txt"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
-    return folder
-
-
-def targets(jobs: list[Job], out: Path) -> list[str]:
-    return [str(job.target.relative_to(out)) for job in jobs]
-
-
-def test_one_picture_goes_to_a_file_or_into_a_folder_that_exists(photos: Path) -> None:
-    assert plan([photos / "a.png"], photos / "b.tif") == [Job(photos / "a.png", photos / "b.tif")]
-    assert plan([photos / "a.png"], photos / "sub/deep") == [
-        Job(photos / "a.png", photos / "sub/deep/a.png")
-    ]
-
-
-def test_several_pictures_and_folders_go_into_a_folder(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new"
-    assert targets(plan([photos / "a.png", photos / "sub/deep/c.jpg"], out), out) == [
-        "a.png",
-        "c.jpg",
-    ]
-    assert targets(plan([photos], out), out) == ["a.png", "sub/a.png", "sub/deep/c.jpg"]
-
-
-def test_results_inside_the_input_folder_are_not_inputs_next_time(photos: Path) -> None:
-    out = photos / "sub" / "deep"
-    (out / "a.png").write_bytes(b"result")
-    assert targets(plan([photos], out, force=True), out) == ["a.png", "sub/a.png"]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "out", "message"),
-    [
-        (["nowhere.png"], "b.png", "there is no picture or folder .*nowhere.png"),
-        (["a.png"], "a.png", "is an input and would be overwritten"),
-        (["a.png", "sub/a.png"], ".", "is an input and would be overwritten"),
-        (["a.png", "sub/a.png"], "new", "would both be written to .*new/a.png"),
-        (["a.png", "sub/a.png"], "notes.txt", "notes.txt is a file, but several pictures"),
-        (["a.png"], "notes.txt", "no picture format"),
-        (["a.png"], "b.xyz", "no picture format"),
-        (["a.png"], "sub", "sub/a.png exists already.*--force"),
-        ([], "b.png", "nothing to denoise"),
-    ],
-)
-def test_plans_that_would_lose_something_are_refused(
-    photos: Path, inputs: list[str], out: str, message: str
-) -> None:
-    with pytest.raises(DataError, match=message):
-        plan([photos / name for name in inputs], photos / out)
-
-
-def test_inputs_are_never_overwritten_not_even_by_force(photos: Path) -> None:
-    assert plan([photos / "a.png"], photos / "sub", force=True)
-    for inputs, out in (([photos], photos), ([photos / "a.png"], photos / "sub/../a.png")):
-        with pytest.raises(DataError):
-            plan(inputs, out, force=True)
-
-
-def test_the_picture_of_before_and_after_is_guarded_too(photos: Path) -> None:
-    (photos / "b-compare.png").write_bytes(b"mine")
-    assert plan([photos / "a.png"], photos / "b.png")
-    with pytest.raises(DataError, match=r"b-compare\.png exists already"):
-        plan([photos / "a.png"], photos / "b.png", compare=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import scratchnet
-from scratchnet import checkpoint, runs
+from scratchnet import checkpoint, runs, sources
 from scratchnet.config import TrainConfig, load_config
 from scratchnet.errors import ScratchnetError
 from scratchnet.training import Callback, DivergedError, Epoch, Step, Trainer
@@ -199,9 +199,9 @@ def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
 
 
 def test_data_can_be_limited(config: TrainConfig) -> None:
-    data = runs.load_data(config.replace(n_train=5, n_val=2))
+    data = sources.load_data(config.replace(n_train=5, n_val=2))
     assert (len(data.noisy_a), len(data.noisy_b), len(data.val_noisy)) == (5, 5, 2)
-    whole = runs.load_data(config.replace(n_train=None, n_val=None))
+    whole = sources.load_data(config.replace(n_train=None, n_val=None))
     assert (len(whole.noisy_a), len(whole.val_target)) == (24, 6)
 
 
@@ -216,7 +216,7 @@ def test_pictures_from_folders(tmp_path: Path) -> None:
                 tmp_path / folder / f"{i}.png"
             )
     config = tiny.config(noise="gaussian:20", epochs=1)
-    clean = runs.load_data(config.with_options(images=str(tmp_path / "clean")))
+    clean = sources.load_data(config.with_options(images=str(tmp_path / "clean")))
     assert clean.noisy_a.shape == (24, 3, 16, 16)
     assert clean.val_is_clean
     run = runs.train(
@@ -228,7 +228,7 @@ def test_pictures_from_folders(tmp_path: Path) -> None:
 
 def test_validation_data_alone_are_those_of_the_training(config: TrainConfig) -> None:
     for settings in (config, tiny.config(noise="impulse:0.1")):
-        both, alone = runs.load_data(settings), runs.load_validation(settings)
+        both, alone = sources.load_data(settings), sources.load_validation(settings)
         assert torch.equal(both.val_noisy, alone.val_noisy)
         assert torch.equal(both.val_target, alone.val_target)
         assert alone.source.startswith("6 validation pictures of 16x16 ")

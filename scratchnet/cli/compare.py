@@ -152,11 +152,11 @@ def compare(
     `scratchnet compare --preset paper --data DIR --torch-seeds 1 -o out` – the paper's experiment:
     hours, nearly all of them torch.nn's
     """
-    from scratchnet import runs
+    from scratchnet import rundir
     from scratchnet.cli.console import console
 
     if out is not None:
-        runs.check_out(out, force=force)
+        rundir.check_out(out, force=force)
     settings = _settings(preset_name, config).with_options(
         epochs=epochs, model=model, optimizer=optimizer, lr=lr, momentum=momentum,
         model_args=options.key_values(model_arg) if model_arg else None,
@@ -214,13 +214,13 @@ def _run(
     layout: Layout,
     memory: bool,
 ) -> Comparison:
-    from scratchnet import compare, runs
+    from scratchnet import compare, sources
     from scratchnet.cli.progress import bar
 
     layouts = ["contiguous", "channels-last"] if layout == "both" else [layout]
     with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
         task = progress.add_task("comparing", total=None, what="preparing pictures")
-        pairs = runs.load_data(settings)
+        pairs = sources.load_data(settings)
         progress.update(
             task,
             total=compare.work(
@@ -239,11 +239,11 @@ def _run(
 
 
 def _write(result: Comparison, out: Path | None) -> Path:
-    from scratchnet import compare, runs
+    from scratchnet import compare, rundir
 
     if out is None:
         try:
-            out = runs.new_directory("compare")
+            out = rundir.new_directory("compare")
         except OSError as error:
             raise ScratchnetError(
                 f"cannot make the directory {error.filename}: {error.strerror}"

@@ -68,8 +68,9 @@ def denoise(
     from scratchnet import checkpoint
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import bar
-    from scratchnet.denoise import Denoiser, compare_path, denoise_file, plan
+    from scratchnet.denoise import Denoiser, denoise_file
     from scratchnet.errors import ScratchnetError
+    from scratchnet.jobs import compare_path, plan
     from scratchnet.tiling import TILE
 
     jobs = plan(inputs, out, force=force, compare=compare)

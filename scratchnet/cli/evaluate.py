@@ -81,7 +81,7 @@ def evaluate(
 
     `scratchnet evaluate noise2noise --data DIR --json`
     """
-    from scratchnet import checkpoint, evaluation, runs
+    from scratchnet import checkpoint, evaluation, runs, sources
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import bar
 
@@ -100,7 +100,7 @@ def evaluate(
         model = checkpoint.load(path)
         with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)
-            pairs = runs.load_validation(settings)
+            pairs = sources.load_validation(settings)
             methods = evaluation.all_methods(model, settings.model)
             progress.update(task, total=len(methods), description="noisy input")
             scores = {}

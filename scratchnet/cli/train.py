@@ -186,7 +186,7 @@ def train(
     """
     from rich.markup import escape
 
-    from scratchnet import runs
+    from scratchnet import rundir, runs
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import TrainingProgress
 
@@ -218,7 +218,7 @@ def train(
     where = escape(str(run.out))
     screen.print(
         f"[bold]{last.val_psnr:.2f} dB[/bold], {gain:+.2f} dB against the noisy input\n"
-        f"in {where}: {', '.join(runs.TO_LOOK_AT)}\n"
+        f"in {where}: {', '.join(rundir.TO_LOOK_AT)}\n"
         f"next: scratchnet denoise --weights {where} IN.png OUT.png",
         highlight=False,
         soft_wrap=True,
@@ -228,7 +228,7 @@ def train(
 def _settings(
     preset_name: str | None, config: Path | None, out: Path | None, *, resume: bool, force: bool
 ) -> TrainConfig:
-    from scratchnet import runs
+    from scratchnet import rundir, runs
 
     if resume and out is not None:
         return runs.resumable(out)
@@ -237,7 +237,7 @@ def _settings(
             "give either --preset or --config: each is a complete set of settings"
         )
     if out is not None:
-        runs.check_out(out, force=force)
+        rundir.check_out(out, force=force)
     return load_config(config) if config is not None else preset(preset_name or "quick")
 
 
