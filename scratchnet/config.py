@@ -66,7 +66,7 @@ class TrainConfig:
     noisy_a: str | None = None
     noisy_b: str | None = None
     noise: str = "subpixel"
-    n_train: int | None = 5000
+    n_train: int | None = 4000
     n_val: int | None = 500
     size: int = 32
     backend: str | None = None
