@@ -130,6 +130,39 @@ def test_a_training_that_diverges_says_who_and_what_to_do() -> None:
         run(SMALL.replace(model="residual", model_args={"channels": 4, "depth": 4}, lr=1e12))
 
 
+class Stop:
+    """Ctrl-C after a number of training pictures."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, pictures: int, what: str) -> None:
+        self.left -= pictures if what.startswith("seed") else 0
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_in_the_first_training_its_epochs_are_kept(tmp_path: Path) -> None:
+    found = run(SMALL.replace(epochs=3), on_progress=Stop(after=2 * 45), with_memory=True)
+    assert found.interrupted
+    assert found.epochs == 2
+    assert {len(t.losses) for ts in found.traces.values() for t in ts} == {6}
+    assert found.memory == {}
+    write_report(found, tmp_path)
+    assert "interrupted" in read_page(tmp_path / "report.html").text
+
+
+def test_interrupted_later_whole_trainings_are_kept() -> None:
+    found = run(seeds=3, on_progress=Stop(after=2 * 100))
+    assert [trace.seed for trace in found.traces[OURS]] == [0, 1]
+    assert found.epochs == 2
+
+
+def test_interrupted_before_there_is_anything() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(on_progress=Stop(after=8))
+
+
 # -- figures that follow from the measured ones ----------------------------------------------------
 
 

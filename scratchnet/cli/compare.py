@@ -50,7 +50,7 @@ def compare(
             show_default="runs/compare-1, -2, ...",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace the report in --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the report in --out.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all figures as JSON instead of a table.")
     ] = False,
@@ -141,7 +141,7 @@ def compare(
     Same initial weights, same batches in the same order. What comes out is a table, a figure, and
     one page to open in a browser, on a phone too: do both compute the same (losses in float64,
     gradients in float32)? do both learn as much (over several seeds)? how fast, and in how much
-    memory?
+    memory? Ctrl-C ends it early, with a report of what had been done.
 
     **Examples**
 
@@ -187,6 +187,9 @@ def compare(
             highlight=False,
             soft_wrap=True,
         )
+    if result.interrupted:
+        screen.print("interrupted: this is what had been done", highlight=False)
+        raise typer.Exit(130)
     if not result.losses.equal:
         raise ScratchnetError(
             "scratchnet and torch.nn do not compute the same: `scratchnet check` tests each layer"

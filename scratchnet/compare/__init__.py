@@ -4,7 +4,8 @@ Both start from the same weights and see the same batches in the same order. ``c
 them, times them step by step in turns, and shows how far their numbers agree.
 """
 
-from scratchnet.compare.experiment import DEFAULTS, Progress, compare, work
+from scratchnet.compare.experiment import DEFAULTS, compare, work
+from scratchnet.compare.race import Progress
 from scratchnet.compare.report import write_report
 from scratchnet.compare.result import Comparison
 

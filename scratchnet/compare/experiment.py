@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from scratchnet.compare import memory
-from scratchnet.compare.contestants import LAYOUTS, OURS, Contestant, contestant
-from scratchnet.compare.equality import STEPS, batch, first_gradients, first_losses
+from scratchnet.compare.contestants import LAYOUTS, OURS
+from scratchnet.compare.equality import STEPS, first_gradients, first_losses
 from scratchnet.compare.memory import Memory
-from scratchnet.compare.result import Comparison, Trace
+from scratchnet.compare.race import Progress, Race
+from scratchnet.compare.result import Comparison
 from scratchnet.config import TrainConfig
-from scratchnet.data import NoisyPairs, batches
+from scratchnet.data import NoisyPairs
 from scratchnet.errors import ArgumentError
-from scratchnet.evaluation import Method, score_method, score_noisy
+from scratchnet.evaluation import score_noisy
 from scratchnet.facts import facts
-from scratchnet.runs import make_trainer
-from scratchnet.training import DivergedError
 
 DEFAULTS = TrainConfig(
     preset="compare",
@@ -36,9 +33,6 @@ DEFAULTS = TrainConfig(
     n_val=200,
 )
 """The paper's network, with a momentum and small batches by which it learns within a minute."""
-
-Progress = Callable[[int, str], None]
-"""Called with how many pictures were just done, and what for."""
 
 
 def contestants_of(layouts: Sequence[str]) -> list[str]:
@@ -82,7 +76,10 @@ def compare(
         with_memory: measure peak memory, in a process for each contestant.
         on_progress: told of progress.
 
+    Ctrl-C ends it early: what is complete is returned, trainings, or the first training's epochs.
+
     Raises:
+        KeyboardInterrupt: Ctrl-C before the first epoch was done.
         ArgumentError: a number of seeds below 1, more for torch.nn than in all, or a wrong layout.
         DivergedError: a loss is no longer finite.
     """
@@ -97,18 +94,28 @@ def compare(
         losses = so_far
         on_progress(2 * config.batch_size, "equality in float64")
     gradients = first_gradients(config, data, names)
-    traces: dict[str, list[Trace]] = {name: [] for name in names}
-    methods: dict[str, Method] = {}
-    for i in range(seeds):
-        racing = names if i < torch_seeds else [OURS]
-        trained = _race(replace(config, seed=config.seed + i), data, racing, traces, on_progress)
-        methods = methods or {name: trained[name].method() for name in names}
+    races: list[Race] = []
     needed: dict[str, Memory] = {}
-    if with_memory:
-        height, width = data.noisy_a.shape[2:]
-        for name in names:
-            on_progress(0, f"memory of {name}")
-            needed[name] = memory.measure(name, config, (height, width), torch.get_num_threads())
+    interrupted = False
+    try:
+        for i in range(seeds):
+            racing = names if i < torch_seeds else [OURS]
+            races.append(Race(replace(config, seed=config.seed + i), data, racing))
+            races[-1].run(on_progress)
+        if with_memory:
+            height, width = data.noisy_a.shape[2:]
+            for name in names:
+                on_progress(0, f"memory of {name}")
+                needed[name] = memory.measure(
+                    name, config, (height, width), torch.get_num_threads()
+                )
+    except KeyboardInterrupt:
+        interrupted = True
+        if len(races) > 1 and races[-1].epochs < config.epochs:
+            races.pop()  # the means are over trainings of equal length
+        if not races or races[0].epochs == 0:
+            raise
+    whole = [race.whole_epochs() for race in races]
     return Comparison(
         config=config,
         source=data.source,
@@ -116,48 +123,10 @@ def compare(
         noisy_psnr=score_noisy(data).psnr,
         losses=losses,
         gradients=gradients,
-        traces=traces,
-        memory=needed,
+        traces={name: [traces[name] for traces in whole if name in traces] for name in names},
+        memory=needed if len(needed) == len(names) else {},
         machine={**facts(), "threads": torch.get_num_threads()},
-        methods=methods,
+        interrupted=interrupted,
+        methods=races[0].methods(),
         data=data,
     )
-
-
-def _race(
-    config: TrainConfig,
-    data: NoisyPairs,
-    names: Sequence[str],
-    traces: dict[str, list[Trace]],
-    on_progress: Progress,
-) -> dict[str, Contestant]:
-    """Train the contestants in turns: each batch is a step of every one, and who begins rotates."""
-    trainer = make_trainer(config, data)
-    # torch's first: they copy the weights that scratchnet's steps change.
-    racing = {n: contestant(n, trainer, config) for n in sorted(names, key=OURS.__eq__)}
-    mine = {name: Trace(config.seed) for name in names}
-    order = list(names)
-    for epoch in range(1, config.epochs + 1):
-        what = f"seed {config.seed}, epoch {epoch}/{config.epochs}"
-        trainer.model.train()
-        for indices in batches(len(data.noisy_a), config.batch_size, trainer.generator):
-            noisy, target = batch(trainer, data, indices)
-            for name in order:
-                started = time.perf_counter()
-                loss = racing[name].step(noisy, target)
-                mine[name].seconds.append(time.perf_counter() - started)
-                mine[name].losses.append(loss)
-                if not math.isfinite(loss):
-                    raise DivergedError(
-                        f"the loss of {name} became {loss} ({what}): lower the learning rate "
-                        f"(lr is {config.lr:g}), or try another seed"
-                    )
-                on_progress(len(indices), what)
-            order = [*order[1:], order[0]]
-        trainer.model.eval()
-        for name, one in racing.items():
-            scores = score_method(one.method(), data.val_noisy, data.val_target)
-            mine[name].psnr.append(scores.psnr)
-    for name, trace in mine.items():
-        traces[name].append(trace)
-    return racing

@@ -35,7 +35,7 @@ def quality(axes: Axes, result: Comparison) -> None:
     """PSNR after each epoch: the mean over the seeds, and a band of one standard deviation."""
     from matplotlib.ticker import MaxNLocator
 
-    epochs = range(1, result.config.epochs + 1)
+    epochs = range(1, result.epochs + 1)
     axes.axhline(result.noisy_psnr, color=NOISY, linewidth=1.2, linestyle=":", label="noisy input")
     for name in result.names:
         colour, dash = _LOOKS[name]

@@ -72,10 +72,12 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
         f"{summary.equality(result)}",
         lead=True,
     )
+    if result.interrupted:
+        yield html.paragraph("The comparison was interrupted: this is what had been done.")
     yield html.table(*summary.table(result))
     yield html.paragraph(
         f"The noisy pictures themselves have {result.noisy_psnr:.2f} dB. PSNR is pooled over "
-        f"{result.pictures[1]} validation pictures, after {config.epochs} epochs on "
+        f"{result.pictures[1]} validation pictures, after {result.epochs} epochs on "
         f"{result.pictures[0]} pairs, as mean ± standard deviation over the seeds "
         f"({result.source}).{'' if result.data.val_is_clean else _TWO_NOISY}"
     )

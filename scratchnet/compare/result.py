@@ -47,6 +47,7 @@ class Comparison:
         traces: for each contestant a trace for each seed.
         memory: for each contestant; empty if it was not asked for.
         machine: what it ran on.
+        interrupted: whether it was ended early.
         methods: the contestants as trained with the first seed, as denoisers; not part of the JSON.
         data: the pictures; not part of the JSON.
     """
@@ -60,6 +61,7 @@ class Comparison:
     traces: dict[str, list[Trace]]
     memory: dict[str, Memory]
     machine: dict[str, Any]
+    interrupted: bool
     methods: dict[str, Method] = field(repr=False)
     data: NoisyPairs = field(repr=False)
 
@@ -67,6 +69,11 @@ class Comparison:
     def names(self) -> list[str]:
         """The contestants' names, scratchnet's first."""
         return list(self.traces)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of each training."""
+        return len(self.traces[OURS][0].psnr)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -131,6 +138,7 @@ class Comparison:
         }
         return {
             "summary": summary,
+            "interrupted": self.interrupted,
             "noisy_psnr": self.noisy_psnr,
             "source": self.source,
             "pictures": {"train": self.pictures[0], "validation": self.pictures[1]},
