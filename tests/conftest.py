@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from installed import Site, forget, refresh
+from selection import backends_under_test
 
 import scratchnet
 from scratchnet.backends import dispatch
@@ -37,33 +40,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-def pytest_ignore_collect(collection_path, config: pytest.Config) -> bool | None:
-    """Leave out the proof that C++ ran where the build's record says that it could not be built."""
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the proof that C++ ran where there is no compiler, and the build recorded that it
+    made no extension.
+    """
     if collection_path.name != "test_cpp_runs.py" or config.getoption("--require-cpp"):
         return None
-    return True if _no_compiler() else None
-
-
-def backends_under_test(config: pytest.Config) -> list[str]:
-    chosen = config.getoption("--backend")
-    if chosen:
-        return [chosen]
-    own = [n for n in scratchnet.backends.names() if scratchnet.backends.info(n).builtin]
-    return [name for name in own if _available(name)]
-
-
-def _available(name: str) -> bool:
-    try:
-        return scratchnet.backends.get(name).available() is True
-    except scratchnet.ScratchnetError:
-        return False
-
-
-def _no_compiler() -> bool:
     record = resources.files("scratchnet").joinpath("_build_info.json")
-    if not record.is_file():
-        return False  # not built at all: the proof must fail
-    return json.loads(record.read_text()).get("compiler") is None
+    recorded = record.is_file() and not json.loads(record.read_text())["compiled"]
+    compilers = (os.environ.get("CXX", "c++"), "g++", "clang++")
+    return True if recorded and not any(map(shutil.which, compilers)) else None
 
 
 @pytest.fixture(autouse=True)

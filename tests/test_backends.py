@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import backends_under_test
 from hypothesis import assume, given
+from selection import backends_under_test
 from test_conv import drawn
 
 import scratchnet

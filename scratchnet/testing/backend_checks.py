@@ -14,6 +14,7 @@ from scratchnet import backends
 from scratchnet.backends.base import API_VERSION, Backend
 from scratchnet.errors import ArgumentError
 from scratchnet.testing.cases import LAYOUTS, Case
+from scratchnet.testing.chain_checks import chain_checks
 from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import (
     ConformanceError,
@@ -61,7 +62,7 @@ def backend_checks(backend: str | Backend) -> list[Check]:
             if operation.has(aspect):
                 name = f"{operation.name}/{aspect}"
                 checks.append(Check(name, subject, partial(body, found, operation)))
-    return checks
+    return checks + chain_checks(found, subject)
 
 
 def _identity(backend: Backend, asked: str | Backend) -> str:
