@@ -133,6 +133,15 @@ def compare(
         int | None,
         typer.Option(min=1, help="Validation pictures (likewise).", rich_help_panel=options.DATA),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side of the pictures that are cut, in pixels.",
+            rich_help_panel=options.DATA,
+            show_default="32",
+        ),
+    ] = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
 ) -> None:
@@ -165,7 +174,7 @@ def compare(
         images=None if images is None else str(images),
         noisy_a=None if noisy_a is None else str(noisy_a),
         noisy_b=None if noisy_b is None else str(noisy_b),
-        noise=noise, n_train=n_train, n_val=n_val, backend=backend, threads=threads,
+        noise=noise, n_train=n_train, n_val=n_val, size=size, backend=backend, threads=threads,
     )  # fmt: skip
     screen = console()
     with options.machine(settings.backend, settings.threads):

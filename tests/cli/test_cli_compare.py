@@ -39,14 +39,16 @@ def test_every_option_reaches_the_comparison(
         "--layout", "contiguous", "--no-memory", "--epochs", 1, "--model", "residual",
         "--model-arg", "channels=3", "--model-arg", "depth=2", "--optimizer", "adam", "--lr", 0.01,
         "--momentum", 0.5, "--batch-size", 6, "--dtype", "float64", "--seed", 5, "--n-train", 12,
-        "--n-val", 4, "--backend", "reference", "--threads", 1,
+        "--n-val", 4, "--size", 16, "--noise", "gaussian:9", "--backend", "reference",
+        "--threads", 1,
     )  # fmt: skip
     assert result.code == 0, result.err
     found = json.loads(result.out)
     wanted = {
         "preset": "paper", "model": "residual", "model_args": {"channels": 3, "depth": 2},
         "optimizer": "adam", "lr": 0.01, "momentum": 0.5, "batch_size": 6, "dtype": "float64",
-        "seed": 5, "epochs": 1, "n_train": 12, "n_val": 4, "backend": "reference", "threads": 1,
+        "seed": 5, "epochs": 1, "n_train": 12, "n_val": 4, "size": 16,
+        "noise": "gaussian:9", "backend": "reference", "threads": 1,
     }  # fmt: skip
     assert wanted.items() <= found["config"].items()
     assert [trace["seed"] for trace in found["traces"]["scratchnet"]] == [5, 6]
