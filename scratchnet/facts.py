@@ -12,6 +12,7 @@ import torch
 
 import scratchnet
 from scratchnet import backends, checkpoint, layers, models
+from scratchnet.backends.dispatch import selection
 from scratchnet.errors import PluginError
 from scratchnet.registry import Registry
 
@@ -30,6 +31,7 @@ def facts() -> dict[str, Any]:
         else os.cpu_count(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "build": build,
+        "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": _plugins(backends.registry, _available),
         "layers": _plugins(layers.registry, lambda name: True),
         "problems": [*backends.registry.problems(), *layers.registry.problems()],

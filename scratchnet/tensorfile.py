@@ -30,7 +30,10 @@ def write(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -
         for key, value in tensors.items()
     }
     with atomic(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
+        try:
+            save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
+        except SafetensorError as error:  # a full disk comes as this, not as OSError
+            raise ScratchnetError(f"cannot write {path}: {error}") from error
 
 
 def header(path: str | Path) -> dict[str, Any]:

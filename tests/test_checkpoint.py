@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import scratchnet
@@ -65,10 +66,10 @@ def test_a_failed_save_leaves_the_old_weights(
 
     def half(tensors: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
-        raise RuntimeError("disk on fire")
+        raise SafetensorError("no space left on device")
 
     monkeypatch.setattr(tensorfile, "save_file", half)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ScratchnetError, match=r"cannot write .*: no space left"):
         checkpoint.save(small(channels=8), file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]

@@ -112,7 +112,11 @@ def evaluate(
     if as_json:
         _print_json(str(path), pairs.source, pairs.val_is_clean, scores)
     else:
-        screen.print(_table(scores, pairs.source, pairs.val_is_clean))
+        screen.print(_table(scores))
+        against = (
+            "" if pairs.val_is_clean else " (PSNR against a second noisy picture: it stays low)"
+        )
+        screen.print(pairs.source + against, markup=False, style="dim", soft_wrap=True)
 
 
 def _print_json(weights: str, source: str, clean: bool, scores: dict[str, Scores]) -> None:
@@ -127,21 +131,10 @@ def _print_json(weights: str, source: str, clean: bool, scores: dict[str, Scores
     )
 
 
-def _table(scores: dict[str, Scores], source: str, clean: bool) -> Table:
+def _table(scores: dict[str, Scores]) -> Table:
     from rich.table import Table
 
-    target = (
-        ""
-        if clean
-        else "\nagainst a second noisy picture: lower than against a clean one, and with a ceiling"
-    )
-    table = Table(
-        caption=source + target,
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for heading in ("PSNR pooled", "PSNR per image", "SSIM"):
         table.add_column(heading, justify="right")

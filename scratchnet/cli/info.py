@@ -56,6 +56,8 @@ def _show(found: dict[str, Any]) -> None:
         "build",
         _build(build),
     )
+    selected = found["selected"]
+    machine.add_row("backend", f"{escape(selected['backend'])} ({selected['by']})")
     screen.print(machine)
 
     backends = grid("backend", "from", "available")
