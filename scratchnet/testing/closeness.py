@@ -7,22 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+from scratchnet.backends.tolerance import tolerance
 from scratchnet.errors import ScratchnetError
+
+__all__ = ["ConformanceError", "assert_close", "assert_same_bits", "tolerance"]
 
 
 class ConformanceError(ScratchnetError, AssertionError):
     """A layer or a backend does not do what its contract says."""
-
-
-def tolerance(dtype: torch.dtype, terms: int = 1) -> float:
-    """Return how far two sums of ``terms`` products may be apart, relative to the sum of the terms'
-    magnitudes.
-
-    4·ε·(1 + √terms): rounding errors of different orders of summation add up like a random walk,
-    whose steps are at most ε/2. Source: Higham and Mary, "A New Approach to Probabilistic Rounding
-    Error Analysis" (2019).
-    """
-    return 4 * torch.finfo(dtype).eps * (1 + math.sqrt(terms))
 
 
 def assert_same_bits(actual: Tensor, expected: Tensor, what: str) -> None:

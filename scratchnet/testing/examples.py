@@ -1,0 +1,107 @@
+"""A small layer of each kind with an input for it: what ``scratchnet check NAME`` checks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchnet import layers
+from scratchnet.errors import ArgumentError
+from scratchnet.module import Module
+from scratchnet.testing.tensors import normal
+from scratchnet.testing.twins import Twin, torch_twin
+
+DEFAULT_SHAPE = (2, 4, 7, 5)
+
+# Rectangles everywhere, groups, more channels out than in: what hides a fault is left out.
+_CONVOLUTION = {
+    "in_channels": 4,
+    "out_channels": 6,
+    "kernel_size": (3, 2),
+    "stride": (2, 1),
+    "padding": (1, 2),
+}
+_BODY = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "padding": 1}
+_ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
+    "Conv2d": lambda: {**_CONVOLUTION, "groups": 2, "dilation": (1, 2)},
+    "TransposeConv2d": lambda: {**_CONVOLUTION, "groups": 2, "output_padding": (1, 0)},
+    "NearestUpsampling": lambda: {"scale_factor": (2, 3)},
+    "Upsampling": lambda: {**_CONVOLUTION, "scale_factor": (2, 3)},
+    "Residual": lambda: {"body": layers.build("Conv2d", **_BODY)},
+    "Concat": lambda: {"body": layers.build("Conv2d", **_BODY)},
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """How to make a layer, inputs for it, and what it should equal.
+
+    Attributes:
+        factory: makes a fresh layer.
+        inputs: example inputs.
+        twin: of torch.nn, or None.
+    """
+
+    factory: Callable[[], Module]
+    inputs: list[Tensor]
+    twin: Twin | None
+
+
+def example(
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    shapes: Sequence[Sequence[int]] = (),
+) -> Example:
+    """Return what to check the layer called ``name`` on.
+
+    A layer of one's own says it in a classmethod ``example()`` that returns a small layer and an
+    input for it; without one, and without arguments, it is made without arguments and given
+    pictures (2, 4, 7, 5).
+
+    Args:
+        name: of the layer, or ``"package.module:Class"``.
+        arguments: of its constructor; the example's own if None.
+        shapes: of the inputs; the example's own if empty.
+
+    Raises:
+        ArgumentError: the layer needs arguments, and none are known.
+        PluginError: there is no such layer, or it cannot be loaded.
+    """
+    kind = layers.get(name)
+    inputs = [normal(shape, torch.float32, i) for i, shape in enumerate(shapes)]
+    own = getattr(kind, "example", None)
+    factory: Callable[[], Module]
+    if arguments is not None:
+        given = dict(arguments)
+        factory = lambda: kind(**given)  # noqa: E731
+    elif name in _ARGUMENTS:
+        factory = lambda: kind(**_ARGUMENTS[name]())  # noqa: E731
+    elif own is not None:
+        factory = lambda: own()[0]  # noqa: E731
+        inputs = inputs or [own()[1]]
+    elif missing := _required(kind):
+        raise ArgumentError(
+            f"layer {name!r} needs {', '.join(missing)}: give them with --arg {missing[0]}=VALUE "
+            "(and shapes with --input N,C,H,W), or give the class a classmethod example() that "
+            "returns a small layer and an input for it"
+        )
+    else:
+        factory = kind
+    return Example(
+        factory, inputs or [normal(DEFAULT_SHAPE, torch.float32, 0)], torch_twin(factory())
+    )
+
+
+def _required(kind: Callable[..., Module]) -> list[str]:
+    """Return the constructor's arguments that have no default."""
+    return [
+        parameter.name
+        for parameter in inspect.signature(kind).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
