@@ -348,3 +348,4 @@ def test_a_loss_has_torchs_own_counterpart() -> None:
 def test_top_level_names() -> None:
     assert scratchnet.from_torch is from_torch
     assert scratchnet.to_torch is to_torch
+    assert scratchnet.interop.as_autograd is as_autograd
