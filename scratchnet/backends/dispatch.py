@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from scratchnet.backends import registry
+from scratchnet.backends import registry, verify
 from scratchnet.backends.base import Backend, Verdict
 from scratchnet.errors import BackendError, PluginError, TypeMismatch
 
@@ -47,6 +47,8 @@ def resolve(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -
     """
     choice, source = selection(backend)
     chosen = _resolve(op, args, kwargs, choice, source)
+    if verify.enabled():
+        chosen = verify.verified(chosen)
     calls = _trace.get()
     if calls is not None:
         calls.append((op, chosen.name))

@@ -1,0 +1,62 @@
+"""Run a call once more that the runtime cross-check saved: ``scratchnet check --replay FILE``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scratchnet.backends import registry
+from scratchnet.backends.base import Backend, Link
+from scratchnet.backends.callfile import SavedCall, read
+from scratchnet.backends.verify import VerifiedBackend
+from scratchnet.errors import BackendError
+
+
+def replay(path: str | Path, backend: str | Backend | None = None) -> str:
+    """Run a call that was saved by the cross-check once more, checked; return what was run.
+
+    Args:
+        path: the file.
+        backend: where to run it; None for the backend that ran it before.
+
+    Raises:
+        VerificationError: the result still differs.
+        DataError: the file cannot be read.
+    """
+    call = read(path)
+    chosen = registry.get(backend or call.backend) if not isinstance(backend, Backend) else backend
+    inner = VerifiedBackend(chosen)
+    options = _with_pairs(call.options)
+    if call.op == "chain":
+        _replay_chain(inner, call, options["links"])
+    else:
+        names = {"x", "weight", "bias"} if "forward" in call.op else {"grad_y", "x", "weight"}
+        order = [n for n in ("grad_y", "x", "weight", "bias") if n in names]
+        if call.op.startswith("upsample_nearest"):
+            order = [n for n in order if n in call.tensors]
+        getattr(inner, call.op)(*(call.tensors.get(n) for n in order), **options)
+    shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in call.tensors.items())
+    return f"{call.op} on {chosen.name!r} ({shapes}) equals the reference"
+
+
+def _replay_chain(inner: VerifiedBackend, call: SavedCall, links: Sequence[dict[str, Any]]) -> None:
+    made = tuple(Link(**_with_pairs(link)) for link in links)
+    x = call.tensors["x"]
+    weights = [call.tensors[f"weight.{i}"] for i in range(len(made))]
+    biases = [call.tensors.get(f"bias.{i}") for i in range(len(made))]
+    chain = inner.chain(x, made)
+    if chain is None:
+        raise BackendError(f"backend {inner.name!r} does not run this chain as one")
+    y, kept = chain.forward(x, weights, biases, keep=True)
+    if "grad_y" in call.tensors:
+        grads = [torch.zeros_like(w) for w in weights]
+        of_biases = [None if b is None else torch.zeros_like(b) for b in biases]
+        chain.backward(call.tensors["grad_y"], x, y, kept, weights, grads, of_biases)
+
+
+def _with_pairs(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with JSON's lists as the tuples they were."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}

@@ -1,0 +1,217 @@
+"""The runtime cross-check: wrong kernels are caught as they run, and the call can be replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mutants import backends as faulty
+
+import scratchnet
+from scratchnet.backends import dispatch, verify
+from scratchnet.backends.base import Chain
+from scratchnet.backends.one_by_one import OneByOne
+from scratchnet.backends.replay import replay
+from scratchnet.errors import DataError
+from scratchnet.testing import check_backend
+from scratchnet.testing.cases import Case
+from scratchnet.testing.operations import OPERATIONS
+from scratchnet.testing.tensors import normal
+
+
+@pytest.fixture(autouse=True)
+def _verifying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SCRATCHNET_VERIFY", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+def train(model: scratchnet.Module, steps: int = 2, dtype: torch.dtype = torch.float32) -> None:
+    sgd, mse = scratchnet.SGD(model.param(), 0.5), scratchnet.MSE()
+    for step in range(steps):
+        x = normal((2, 3, 8, 12), dtype, step)
+        mse.forward(model.forward(x), x)
+        model.zero_grad()
+        model.backward(mse.backward())
+        sgd.step()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_right_backends_train_as_ever(backend: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    def model() -> scratchnet.Module:
+        generator = torch.Generator().manual_seed(0)
+        return scratchnet.models.noise2noise(generator=generator).to(dtype=dtype)
+
+    checked, plain = model(), model()
+    train(checked, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCRATCHNET_VERIFY", "0")
+        train(plain, dtype=dtype)
+    for (value, _), (expected, _) in zip(checked.param(), plain.param(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-7)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = faulty.Mutant()
+    for value, expected in [("1", True), ("yes", True), ("0", False), ("", False), ("off", False)]:
+        monkeypatch.setenv("SCRATCHNET_VERIFY", value)
+        assert verify.enabled() is expected
+        chosen = dispatch.resolve(
+            "upsample_nearest_forward", torch.ones(1, 1, 1, 1), scale=(2, 2), backend=right
+        )
+        assert chosen.name == right.name
+        assert isinstance(chosen, verify.VerifiedBackend) is expected
+    monkeypatch.delenv("SCRATCHNET_VERIFY")
+    assert not verify.enabled()
+
+
+def test_the_reference_is_not_compared_with_itself() -> None:
+    reference = scratchnet.backends.get("reference")
+    assert verify.verified(reference) is reference
+
+
+MUTANTS = {
+    faulty.HeightForWidth: (lambda b: conv(b, stride=(2, 1)), "output of conv2d_forward"),
+    faulty.OneSidedPadding: (lambda b: conv(b, padding=1), "output of conv2d_forward"),
+    faulty.SingleInside: (lambda b: conv(b), "output of conv2d_forward"),
+    faulty.SingleOutput: (lambda b: upsample(b, 2), "expected torch.float64, got torch.float32"),
+    faulty.AveragedUpsampling: (lambda b: upsample(b, 2), "output of upsample_nearest_backward"),
+    faulty.GroupsMixed: (lambda b: conv(b, groups=2), "output of conv2d_forward"),
+    faulty.OverlapsForgotten: (lambda b: conv(b), "grad_x of conv2d_backward"),
+    faulty.NoAdjoint: (
+        lambda b: run(scratchnet.Upsampling(4, 6, 3, 2, backend=b)),
+        "grad_x of upsample_conv2d_backward",
+    ),
+}
+
+
+def conv(backend: object, **options: object) -> None:
+    run(scratchnet.Conv2d(4, 6, 3, **options, backend=backend))
+
+
+def upsample(backend: object, scale: int) -> None:
+    run(scratchnet.NearestUpsampling(scale, backend=backend))
+
+
+def run(layer: scratchnet.Module) -> None:
+    layer.to(dtype=torch.float64)
+    y = layer(normal((2, 4, 7, 6), torch.float64, 0))
+    layer.backward(normal(y.shape, torch.float64, 1))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda kind: kind.__name__)
+def test_a_wrong_kernel_is_caught_and_can_be_replayed(mutant: type, tmp_path: Path) -> None:
+    attempt, message = MUTANTS[mutant]
+    with pytest.raises(verify.VerificationError) as error:
+        attempt(mutant())
+    text = str(error.value)
+    assert message in text
+    assert "on backend 'mutant' differs from the reference's" in text
+    assert "strides (168, 42, 6, 1)" in text or "grad_y" in text
+    (path,) = tmp_path.iterdir()
+    assert text.endswith(f"to reproduce: scratchnet check --replay {path}")
+
+    with pytest.raises(verify.VerificationError, match="differs"):
+        replay(path, mutant())
+    assert "equals the reference" in replay(path, faulty.Mutant())
+    assert len(list(tmp_path.iterdir())) == 2, "each failure is written to a file of its own"
+
+
+class WrongChain(OneByOne):
+    """Forgets the last link's weight gradient, or the last row of the output."""
+
+    fault = "backward"
+
+    def forward(self, *args: object, keep: bool) -> tuple:
+        y, kept = super().forward(*args, keep=keep)
+        if self.fault == "forward":
+            y[:, :, -1] = 0
+        return y, kept
+
+    def backward(self, *args: object) -> torch.Tensor:
+        grad_x = super().backward(*args)
+        if self.fault == "backward":
+            args[5][-1].zero_()
+        return grad_x
+
+
+@pytest.fixture
+def chained() -> Iterator[type[WrongChain]]:
+    class Chained(faulty.Mutant):
+        name = "chained"
+
+        def chain(self, x: torch.Tensor, links: tuple) -> Chain:
+            return WrongChain(self, links)
+
+    scratchnet.backends.register("chained", Chained())
+    yield WrongChain
+    scratchnet.backends.unregister("chained")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("none", ""), ("forward", "output of chain"), ("backward", "grad_weight 3 of chain")],
+)
+def test_a_wrong_chain_is_caught_and_can_be_replayed(
+    fault: str,
+    message: str,
+    chained: type[WrongChain],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chained, "fault", fault)
+    with scratchnet.use_backend("chained"):
+        if fault == "none":
+            train(scratchnet.models.noise2noise())
+            assert list(tmp_path.iterdir()) == []
+            return
+        with pytest.raises(verify.VerificationError, match=message):
+            train(scratchnet.models.noise2noise())
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(verify.VerificationError, match=message):
+        replay(path)
+    monkeypatch.setattr(chained, "fault", "none")
+    assert "chain on 'chained'" in replay(path)
+
+
+def test_a_saved_call_lies_in_memory_as_it_did(tmp_path: Path) -> None:
+    from scratchnet.backends.callfile import SavedCall, read
+
+    base = normal((2, 3, 8, 9), torch.float32, 0)
+    tensors = {
+        "plain": base,
+        "channels_last": base.contiguous(memory_format=torch.channels_last),
+        "sliced": base[:, 1:, ::2, ::3],
+        "expanded": base[:1, :, :1].expand(4, 3, 5, 9),
+        "empty": base[:0],
+        "number": base[0, 0, 0, 0],
+    }
+    path = SavedCall("conv2d_forward", "cpp", tensors, {"stride": (2, 1), "groups": 1}).write()
+    call = read(path)
+    assert (call.op, call.backend) == ("conv2d_forward", "cpp")
+    assert call.options == {"stride": [2, 1], "groups": 1}
+    for name, tensor in tensors.items():
+        assert torch.equal(call.tensors[name], tensor)
+        assert call.tensors[name].stride() == tensor.stride()
+
+
+def test_a_file_that_is_no_call(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.safetensors cannot be read"):
+        replay(tmp_path / "none.safetensors")
+    path = tmp_path / "weights.safetensors"
+    scratchnet.save(scratchnet.Conv2d(2, 3, 3), path)
+    with pytest.raises(DataError, match="holds no call of a backend"):
+        replay(path)
+
+
+def test_the_checked_backend_is_a_backend() -> None:
+    checked = verify.verified(faulty.Mutant())
+    for operation in OPERATIONS:
+        for case in (Case(scale=(2, 2)), Case(n=0, scale=(2, 2), layout="channels_last")):
+            if operation.name.startswith("conv2d"):
+                case = Case(case.n, layout=case.layout)
+            call = operation.call(case, torch.float32, normal)
+            assert len(call.outputs(checked)) == len(operation.output_names)
+    check_backend(checked)
