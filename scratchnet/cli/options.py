@@ -77,11 +77,23 @@ Tile = Annotated[
 
 @contextmanager
 def machine(backend: str | None, threads: int | None) -> Iterator[None]:
-    """Compute with this backend and this many threads inside the block."""
+    """Compute with this backend and this many threads inside the block.
+
+    Where nobody chose a backend and the kernels are missing, standard error says so: the work will
+    take several times as long.
+    """
     import torch
 
-    from scratchnet.backends.dispatch import use_backend
+    from scratchnet import backends
+    from scratchnet.backends.dispatch import AUTO, selection, use_backend
 
+    kernels = backends.get("cpp").available()
+    if kernels is not True and selection(backend)[0] == AUTO:
+        typer.echo(
+            f"scratchnet: the C++ kernels are missing ({kernels}); computing with 'reference', "
+            "several times slower",
+            err=True,
+        )
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -97,3 +97,24 @@ def test_mistakes(
     assert message in " ".join(result.err.split())
     assert code == 2 or result.err.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_missing_kernels_are_reported_once_and_do_not_stop_the_work(
+    cli: Cli, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scratchnet import backends
+    from scratchnet.backends.cpp import CppBackend
+
+    monkeypatch.delenv("SCRATCHNET_BACKEND", raising=False)
+    monkeypatch.setattr(CppBackend, "available", lambda self: "there is no compiler")
+    source, out = save(tmp_path / "a.png", 5, 7, 3), tmp_path / "b.png"
+    try:
+        backends.registry.generation += 1  # `auto` looks again at who is available
+        result = cli("denoise", source, out, "--weights", weights)
+        chosen = cli("denoise", source, out, "--weights", weights, "-f", "--backend", "reference")
+    finally:
+        backends.registry.generation += 1
+    assert result.code == chosen.code == 0, result.err
+    assert result.err.count("\n") == 1
+    assert "C++ kernels are missing (there is no compiler)" in result.err
+    assert chosen.err == ""
