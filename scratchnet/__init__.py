@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchnet import backends, data, layers, models, testing
+    from scratchnet import backends, compare, data, interop, layers, models, testing
     from scratchnet.backends.dispatch import explain, set_backend, use_backend
     from scratchnet.checkpoint import load, save
     from scratchnet.errors import ScratchnetError
@@ -44,9 +44,11 @@ __all__ = [
     "Upsampling",
     "backends",
     "build",
+    "compare",
     "data",
     "explain",
     "from_torch",
+    "interop",
     "layers",
     "load",
     "models",
@@ -86,7 +88,7 @@ _HOMES = {
     "psnr": "metrics",
     "ssim": "metrics",
 }
-_MODULES = ("backends", "data", "layers", "models", "testing")
+_MODULES = ("backends", "compare", "data", "interop", "layers", "models", "testing")
 
 
 def __getattr__(name: str) -> Any:
