@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,8 +46,17 @@ def check(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print what fails, not what passes.")
     ] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Run a call again that `--verify` saved, on the backend that failed or on "
+            "`--backend`, and compare it with `reference`.",
+        ),
+    ] = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
+    verify: options.Verify = False,
 ) -> None:
     """Prove that layers and backends do what their contracts say.
 
@@ -64,7 +74,15 @@ def check(
 
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
-    with options.machine(backend, threads):
+    if replay is not None:
+        from scratchnet.backends.replay import replay as run_again
+
+        if names or arguments or shapes or only:
+            raise ScratchnetError("--replay goes alone, or with --backend")
+        with options.machine(None, threads):
+            print(run_again(replay, backend))
+        return
+    with options.machine(backend, threads, verify):
         subjects = _subjects(names, arguments, shapes)
         chosen = {
             name: [c for c in checks if only is None or fnmatch.fnmatch(c.name, only)]

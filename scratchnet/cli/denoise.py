@@ -46,6 +46,7 @@ def denoise(
     tile: options.Tile = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
+    verify: options.Verify = False,
 ) -> None:
     """Denoise pictures of any size and kind.
 
@@ -75,7 +76,7 @@ def denoise(
 
     jobs = plan(inputs, out, force=force, compare=compare)
     screen, failures = console(), []
-    with options.machine(backend, threads):
+    with options.machine(backend, threads, verify):
         denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile or TILE)
         with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)

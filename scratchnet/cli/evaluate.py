@@ -65,6 +65,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     backend: options.Backend = None,
     threads: options.Threads = None,
+    verify: options.Verify = False,
 ) -> None:
     """Measure a denoiser, beside the noisy input and two classical denoisers.
 
@@ -96,7 +97,7 @@ def evaluate(
         noisy_b=None if noisy_b is None else str(noisy_b),
         noise=noise, n_val=n_val, size=size,
     )  # fmt: skip
-    with options.machine(backend, threads):
+    with options.machine(backend, threads, verify):
         model = checkpoint.load(path)
         with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)

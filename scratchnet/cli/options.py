@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from scratchnet.errors import ScratchnetError
 
+VERIFY_VARIABLE = "SCRATCHNET_VERIFY"
 DATA, MACHINE = "Pictures", "Machine"
 
 Backend = Annotated[
@@ -28,6 +30,15 @@ Threads = Annotated[
         min=1,
         metavar="N",
         help="Threads to compute with. [default: one a core]",
+        rich_help_panel=MACHINE,
+    ),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Run every kernel call on `reference`, too, and stop at the first difference; slow. "
+        "The same as `SCRATCHNET_VERIFY=1`.",
         rich_help_panel=MACHINE,
     ),
 ]
@@ -76,8 +87,8 @@ Tile = Annotated[
 
 
 @contextmanager
-def machine(backend: str | None, threads: int | None) -> Iterator[None]:
-    """Compute with this backend and this many threads inside the block.
+def machine(backend: str | None, threads: int | None, verify: bool = False) -> Iterator[None]:
+    """Compute with this backend and this many threads, verified or not, inside the block.
 
     Where nobody chose a backend and the kernels are missing, standard error says so: the work will
     take several times as long.
@@ -97,6 +108,9 @@ def machine(backend: str | None, threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
+    verified_before = os.environ.get(VERIFY_VARIABLE)
+    if verify:  # in the environment, so that processes started from here verify, too
+        os.environ[VERIFY_VARIABLE] = "1"
     try:
         if backend is None:
             yield
@@ -105,6 +119,8 @@ def machine(backend: str | None, threads: int | None) -> Iterator[None]:
                 yield
     finally:
         torch.set_num_threads(before)
+        if verify:
+            os.environ[VERIFY_VARIABLE] = verified_before or "0"
 
 
 def key_values(items: list[str]) -> dict[str, object]:

@@ -165,6 +165,7 @@ def train(
     eps: Annotated[float | None, _option("Epsilon of adam.", OPTIMIZER, "eps", metavar="X")] = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
+    verify: options.Verify = False,
 ) -> None:
     """Train a denoiser from pairs of noisy pictures; no clean ones are needed.
 
@@ -206,7 +207,7 @@ def train(
         _only_for_resume(given, preset_name, config, out, force)
     settings = _settings(preset_name, config, out, resume=resume, force=force).with_options(**given)
     screen = console()
-    with options.machine(None, settings.threads):
+    with options.machine(None, settings.threads, verify):
         try:
             with TrainingProgress(screen) as progress:
                 run = runs.train(settings, out, resume=resume, force=force, callbacks=[progress])

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import tiny
 from commandline import Cli
 
 import scratchnet
@@ -82,3 +84,39 @@ def test_mistakes(cli: Cli, arguments: list[str], message: str) -> None:
     (line,) = result.err.splitlines()
     assert line.startswith("scratchnet: ")
     assert message in line
+
+
+def test_a_difference_found_while_training_is_reproduced_by_the_command_it_names(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mutants.backends import OverlapsForgotten
+
+    monkeypatch.chdir(tmp_path)
+    scratchnet.backends.register("mutant", OverlapsForgotten())
+    try:
+        data = tiny.data_dir(tmp_path / "data", n_val=2)
+        run = ("train", "--data", data, "--epochs", 1, "--backend", "mutant", "--out", "run")
+        result = cli(*run, "--verify")
+        assert result.code == 1
+        line = result.err.splitlines()[-1]
+        assert "grad_x of " in line
+        assert "differs from the reference's: " in line
+        assert "strides (" in line
+        command = line.partition("to reproduce: scratchnet ")[2].split()
+        assert command[:2] == ["check", "--replay"]
+
+        again = cli(*command)
+        assert again.code == 1
+        assert "differs from the reference's" in again.err
+    finally:
+        scratchnet.backends.unregister("mutant")
+    right = cli(*command, "--backend", "mutants.backends:Mutant")
+    assert right.code == 0
+    assert right.out.endswith("equals the reference\n")
+
+
+def test_a_replay_of_nothing(cli: Cli, tmp_path: Path) -> None:
+    result = cli("check", "--replay", tmp_path / "none")
+    assert result.code == 1
+    assert "cannot be read" in result.err
+    assert "goes alone" in cli("check", "ReLU", "--replay", tmp_path / "none").err
