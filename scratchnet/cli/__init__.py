@@ -13,10 +13,11 @@ from scratchnet.cli.compare import compare
 from scratchnet.cli.denoise import denoise
 from scratchnet.cli.evaluate import evaluate
 from scratchnet.cli.info import info
+from scratchnet.cli.new_plugin import new_plugin
 from scratchnet.cli.train import train
 from scratchnet.errors import ScratchnetError
 
-COMMANDS = (train, denoise, evaluate, compare, check, info)
+COMMANDS = (train, denoise, evaluate, compare, check, new_plugin, info)
 
 app = typer.Typer(
     name="scratchnet",

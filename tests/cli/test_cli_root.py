@@ -15,7 +15,7 @@ from scratchnet.tiling import TILE
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-@pytest.mark.parametrize("command", [None, *(c.__name__ for c in COMMANDS)])
+@pytest.mark.parametrize("command", [None, *(c.__name__.replace("_", "-") for c in COMMANDS)])
 def test_help_teaches(cli: Cli, command: str | None, flag: str) -> None:
     result = cli(*([command] if command else []), flag)
     assert result.code == 0
