@@ -12,7 +12,7 @@ from scratchnet.testing.cases import LAYOUTS
 from scratchnet.testing.closeness import ConformanceError, assert_close, assert_same_bits
 from scratchnet.testing.gradients import check_input_gradients, check_parameter_gradients
 from scratchnet.testing.subject import Example, Step, Subject
-from scratchnet.testing.tensors import laid_out
+from scratchnet.testing.tensors import laid_out, normal
 from scratchnet.testing.twins import autograd
 
 DTYPES = (torch.float32, torch.float64)
@@ -82,6 +82,8 @@ def float64(s: Subject) -> str:
     """float64 comes out as float64, computed in float64; and float32 agrees with it."""
     for example in s.examples:
         layer = s.make(torch.float64)
+        for i, (value, _) in enumerate(layer.param()):  # off the float32 numbers they were made as
+            value.add_(1e-3 * normal(value.shape, torch.float64, 60 + i))
         for what, tensor in _results(layer, s.step(layer, s.wide(example))):
             if tensor.dtype != torch.float64:
                 raise ConformanceError(f"{what} of float64 inputs is {tensor.dtype}")

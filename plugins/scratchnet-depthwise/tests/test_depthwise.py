@@ -1,0 +1,75 @@
+"""The layer passes the conformance checks, on its kernels and on the backends."""
+
+import pytest
+import torch
+from scratchnet_depthwise import DepthwiseConv2d, kernels
+from torch import nn
+
+import scratchnet
+from scratchnet.backends import dispatch
+from scratchnet.testing import Check, check_layer, layer_checks, parametrize_with_checks
+
+CASES = [
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 2)},
+    {"kernel_size": 1, "bias": False},
+    {"kernel_size": (1, 4), "stride": (3, 4), "padding": (0, 5)},
+    {"kernel_size": 5, "padding": 4, "stride": 2},
+    {"kernel_size": (9, 7)},
+    {"kernel_size": 2, "stride": 11, "padding": 3},
+]
+PICTURES = [
+    torch.randn(2, 5, 9, 7, generator=torch.Generator().manual_seed(0)),
+    torch.randn(1, 5, 11, 13, generator=torch.Generator().manual_seed(1)),
+]
+
+
+@parametrize_with_checks(
+    layer_checks(
+        lambda: DepthwiseConv2d(5, (3, 2), (2, 1), (1, 2)),
+        PICTURES,
+        twin=nn.Conv2d(5, 5, (3, 2), (2, 1), (1, 2), groups=5),
+    )
+)
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_conforms(check: Check, backend: str) -> None:
+    with scratchnet.use_backend(backend):
+        check()
+
+
+@pytest.mark.parametrize("arguments", CASES, ids=str)
+def test_conforms_for_other_arguments(arguments: dict) -> None:
+    twin = nn.Conv2d(5, 5, **arguments, groups=5)
+    check_layer(lambda: DepthwiseConv2d(5, **arguments), PICTURES, twin=twin)
+
+
+def test_the_kernels_run_unless_a_backend_is_named() -> None:
+    assert kernels.library() is not None, "not compiled: is there a C++ compiler?"
+    layer = DepthwiseConv2d(5, 3)
+    for choice, expected in [("auto", []), ("reference", [("conv2d_forward", "reference")])]:
+        with scratchnet.use_backend(choice), dispatch.trace() as calls:
+            layer(PICTURES[0])
+        assert calls == expected
+
+
+def test_whole_numbers_give_the_references_bits_on_any_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-3, 4, (4, 16, 64, 61), generator=generator).float()
+    layer = DepthwiseConv2d(16, (5, 3), (1, 2), (2, 0))
+    for value, _ in layer.param():
+        value.copy_(torch.randint(-3, 4, value.shape, generator=generator))
+    results = []
+    threads = torch.get_num_threads()
+    try:
+        for backend, count in [("reference", 1), ("auto", 1), ("auto", 2), ("auto", 5)]:
+            torch.set_num_threads(count)
+            layer.zero_grad()
+            with scratchnet.use_backend(backend):
+                y = layer(x)
+                grad_x = layer.backward(y.sign())
+            results.append([y, grad_x, *(grad.clone() for _, grad in layer.param())])
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        for actual, expected in zip(result, results[0], strict=True):
+            assert torch.equal(actual, expected)
