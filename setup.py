@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,8 @@ class BuildOrRecord(BuildExtension):
                 raise RuntimeError("SCRATCHNET_NO_EXTENSION is set")
             if torch is None:
                 raise RuntimeError(NO_TORCH)
+            if shutil.which(compiler_command()) is None:
+                raise RuntimeError(f"no C++ compiler: {compiler_command()!r} was not found")
             super().run()
             info |= {
                 "compiled": True,
@@ -110,16 +113,20 @@ class BuildOrRecord(BuildExtension):
 
 def describe(error: Exception) -> str:
     """The error in one line."""
-    if isinstance(error, FileNotFoundError):  # what running a missing compiler raises
-        return f"no C++ compiler: {error.filename!r} was not found"
     return " ".join(str(error).split())[:500] or type(error).__name__
+
+
+def compiler_command() -> str:
+    """The C++ compiler: Python's own, or what the environment variable CXX names."""
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    command: str = compiler.compiler_cxx[0]
+    return command
 
 
 def compiler_version() -> str:
     """The first line of the compiler's own --version."""
-    compiler = new_compiler()
-    customize_compiler(compiler)
-    command = [compiler.compiler_cxx[0], "--version"]
+    command = [compiler_command(), "--version"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[0]
 
 

@@ -40,12 +40,10 @@ def _show(found: dict[str, Any]) -> None:
 
     screen = console()
     machine = grid()
-    built_for = found["torch"]["built_for"]
+    compiled = (found["build"] or {}).get("compiled")
+    built_for = f", kernels built for {found['torch']['built_for']}" if compiled else ""
     machine.add_row("scratchnet", found["scratchnet"])
-    machine.add_row(
-        "torch",
-        found["torch"]["running"] + (f", kernels built for {built_for}" if built_for else ""),
-    )
+    machine.add_row("torch", found["torch"]["running"] + built_for)
     machine.add_row("python", f"{found['python']}, {found['platform']}")
     machine.add_row(
         "processor",
