@@ -19,6 +19,8 @@ from selection import backends_under_test
 import scratchnet
 from scratchnet.backends import dispatch
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", help="run everything on this backend (a name or module:Object)")

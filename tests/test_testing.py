@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from mutants import layers as faulty
@@ -23,6 +19,7 @@ from scratchnet.testing import (
     layer_checks,
     parametrize_with_checks,
 )
+from scratchnet.testing.checks import run_checks
 from scratchnet.testing.twins import torch_twin
 
 X = torch.randn(2, 4, 7, 5, generator=torch.Generator().manual_seed(0))
@@ -125,12 +122,10 @@ def test_backends_by_name_and_by_object() -> None:
 
 
 def test_an_expected_failure_of_a_backend() -> None:
-    reasons = {
-        "conv2d_backward/needs": "computes all, always",
-        "upsample_conv2d_backward/needs": "computes all, always",
-    }
-    results = check_backend(NeedsIgnored(), expected_failures=reasons)
-    assert {r.name for r in results if r.status == "expected failure"} == set(reasons)
+    checks = [check for check in backend_checks(NeedsIgnored()) if check.name.endswith("needs")]
+    reasons = {check.name: "computes all, always" for check in checks}
+    results = run_checks(checks, expected_failures=reasons)
+    assert [result.status for result in results] == ["expected failure"] * 2
 
 
 TESTS = """
@@ -150,32 +145,33 @@ def test_halved(check):
 """
 
 
-def run_pytest(folder: Path, expected: dict) -> str:
-    path = folder / "test_made_up.py"
-    path.write_text(TESTS.replace("{expected}", repr(expected)))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=False,
-    )
-    return done.stdout
+def run_tests(pytester: pytest.Pytester, expected: dict) -> str:
+    path = pytester.makepyfile(TESTS.replace("{expected}", repr(expected)))
+    return pytester.runpytest_inprocess("-rA", "-p", "no:cacheprovider", path).stdout.str()
 
 
-def test_each_check_is_a_test_of_its_own(tmp_path: Path) -> None:
-    out = run_pytest(tmp_path, {})
-    assert "test_halved[input_gradient] - scratchnet.testing" in out
+def test_each_check_is_a_test_of_its_own(pytester: pytest.Pytester) -> None:
+    out = run_tests(pytester, {})
+    assert "py::test_halved[input_gradient]" in out
     assert "all are 0.5 times what they should be" in out
     assert "1 failed" in out
-    out = run_pytest(tmp_path, {"input_gradient": "halved on purpose"})
+
+
+def test_an_expected_failure_is_a_strict_one(pytester: pytest.Pytester) -> None:
+    out = run_tests(pytester, {"input_gradient": "halved on purpose"})
     assert "1 xfailed" in out
-    assert "failed," not in out
-    out = run_pytest(tmp_path, {"input_gradient": "halved", "no_graph": "?"})
+    assert "failed," not in out.replace("xfailed,", "")
+
+
+def test_an_unexpected_pass_fails(pytester: pytest.Pytester) -> None:
+    out = run_tests(pytester, {"input_gradient": "halved", "no_graph": "?"})
     assert "test_halved[no_graph]" in out
     assert "XPASS(strict)" in out
-    out = run_pytest(tmp_path, {"input_grad": "?"})
-    assert "did you mean 'input_gradient'" in out
+    assert "1 failed" in out
+
+
+def test_an_unknown_check_is_an_error(pytester: pytest.Pytester) -> None:
+    assert "did you mean 'input_gradient'" in run_tests(pytester, {"input_grad": "?"})
 
 
 def test_gradcheck_leaves_the_layer_alone() -> None:

@@ -128,8 +128,9 @@ def autograd(
                 f"output: expected the shape {tuple(y.shape)} of the twin's, "
                 f"got {tuple(grad_y.shape)}"
             )
+        # a scalar, because autograd spends seconds on imports before it takes a gradient in
         grads = torch.autograd.grad(
-            y, [*leaves, *parameters], grad_y, allow_unused=True, materialize_grads=True
+            (y * grad_y).sum(), [*leaves, *parameters], allow_unused=True, materialize_grads=True
         )
     return (
         y.detach(),

@@ -1,0 +1,5 @@
+"""``python -m scratchnet.cli``."""
+
+from scratchnet.cli import main
+
+main()

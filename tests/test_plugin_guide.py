@@ -1,0 +1,46 @@
+"""docs/plugins.md is followed literally, command by command, in a fresh environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import codeblocks
+from freshenv import FreshEnvironment
+
+GUIDE = Path(__file__).parent.parent / "docs" / "plugins.md"
+
+
+def test_the_guide_can_be_followed(tmp_path: Path) -> None:
+    environment = FreshEnvironment(tmp_path / "env")
+    desk = tmp_path / "desk"
+    desk.mkdir()
+    printed = {}
+    for block in codeblocks.blocks(GUIDE):
+        if block.language == "console":
+            for command in commands(block.code):
+                printed[command] = environment.run(command, desk)
+
+    assert len(printed) >= 14
+    assert "swish" in printed["scratchnet info"]
+    for command, text in printed.items():
+        if command.startswith("pytest"):
+            assert "failed" not in text
+        if command.startswith("scratchnet check"):
+            assert "FAILED" not in text
+    assert any("Swish(beta=2.0)" in text for text in printed.values())
+    assert any("torch.Size([1, 3, 32, 32])" in text for text in printed.values())
+
+    # what the guide quotes of the generated layer stands there
+    (quoted,) = [b.code for b in codeblocks.blocks(GUIDE) if b.language == "python"]
+    assert quoted in (desk / "swish" / "src" / "swish" / "__init__.py").read_text()
+
+
+def commands(code: str) -> list[str]:
+    """Return the commands of a block; a quoted argument may span lines."""
+    found: list[str] = []
+    for line in code.splitlines():
+        if found and found[-1].count('"') % 2:
+            found[-1] += "\n" + line
+        else:
+            found.append(line)
+    return found

@@ -1,0 +1,110 @@
+"""The example plugins and those that `scratchnet new-plugin` writes, installed for real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from freshenv import FreshEnvironment
+
+import scratchnet
+from scratchnet import new_plugin
+from scratchnet.errors import ArgumentError
+
+PLUGINS = Path(__file__).parent.parent / "plugins"
+EXAMPLES = sorted(path.name for path in PLUGINS.iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> tuple[FreshEnvironment, Path]:
+    """An environment with the example plugins in it, and the folder with their sources."""
+    folder = tmp_path_factory.mktemp("plugins")
+    environment = FreshEnvironment(folder / "env")
+    for name in EXAMPLES:  # copied, for an installation leaves files beside the source
+        ignore = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", "*.so")
+        shutil.copytree(PLUGINS / name, folder / name, ignore=ignore)
+    environment.run("pip install " + " ".join(f"./{name}" for name in EXAMPLES), folder)
+    return environment, folder
+
+
+def test_there_are_the_three() -> None:
+    assert EXAMPLES == ["scratchnet-activations", "scratchnet-aten", "scratchnet-depthwise"]
+
+
+def test_they_pass_their_own_tests(desk: tuple[FreshEnvironment, Path]) -> None:
+    environment, folder = desk
+    tests = " ".join(f"{name}/tests" for name in EXAMPLES)
+    out = environment.run(f"pytest -q --import-mode=importlib {tests}", folder)
+    assert "passed" in out
+    assert "failed" not in out
+    assert "skipped" not in out
+
+
+def test_they_are_listed_and_change_nothing_unasked(desk: tuple[FreshEnvironment, Path]) -> None:
+    environment, folder = desk
+    facts = json.loads(environment.run("scratchnet info --json", folder))
+    origin = {row["name"]: row["distribution"] for row in facts["layers"] + facts["backends"]}
+    assert origin["PReLU"] == "scratchnet-activations"
+    assert origin["DepthwiseConv2d"] == "scratchnet-depthwise"
+    assert origin["aten"] == "scratchnet-aten"
+    assert facts["problems"] == []
+    code = (
+        "import sys, torch, scratchnet; from scratchnet.backends import dispatch\n"
+        "with dispatch.trace() as calls: scratchnet.Conv2d(1, 1, 1)(torch.ones(1, 1, 1, 1))\n"
+        "print(calls[0][1], [name for name in sys.modules if name.startswith('scratchnet_')])"
+    )
+    assert environment.run(f'python -c "{code}"', folder).split(maxsplit=1)[1] == "[]\n"
+
+
+def test_the_kit_checks_them_by_name(desk: tuple[FreshEnvironment, Path]) -> None:
+    environment, folder = desk
+    out = environment.run("scratchnet check PReLU DepthwiseConv2d --backend aten", folder)
+    assert "FAILED" not in out
+    assert out.count(" checks passed") == 2
+
+
+@pytest.mark.parametrize("kind", new_plugin.KINDS)
+def test_a_new_plugin_is_complete(kind: str, tmp_path: Path) -> None:
+    folder = new_plugin.write("my-own.thing", kind, into=tmp_path)
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"pyproject.toml", "README.md", "src/my_own_thing/__init__.py"} <= files
+    assert "tests/test_my_own_thing.py" in files
+    assert ("csrc/my_own_thing.cpp" in files) == (kind == "kernel")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert "$" not in text, path
+        if path.suffix == ".py":
+            compile(text, str(path), "exec")
+    assert [path.name for path in tmp_path.iterdir()] == ["my-own.thing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("my layer", "layer", "letters, digits, - and _.*got 'my layer'"),
+        ("9lives", "layer", "got '9lives'"),
+        ("../up", "layer", r"got '\.\./up'"),
+        ("class", "layer", "got 'class'"),
+        ("torch", "layer", "there is a module 'torch' already"),
+        ("taken", "layer", "taken exists: choose another name"),
+        ("fine", "kernl", "one of layer, kernel, backend, got 'kernl'"),
+    ],
+)
+def test_a_name_that_cannot_be(name: str, kind: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ArgumentError, match=message):
+        new_plugin.write(name, kind, into=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_an_extension_for_another_torch_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scratchnet.backends import cpp
+
+    info = {"compiled": True, "reason": None, "torch": "1.2.3"}
+    monkeypatch.setattr(cpp, "build_info", lambda: info)
+    monkeypatch.setattr(cpp, "_load", cpp._load.__wrapped__)
+    with pytest.raises(scratchnet.errors.BackendError, match=r"built for torch 1\.2\.3, but"):
+        scratchnet.set_backend("cpp")
