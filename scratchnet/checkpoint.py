@@ -14,6 +14,7 @@ from typing import Any
 from scratchnet import models, tensorfile
 from scratchnet.errors import ScratchnetError
 from scratchnet.module import Module
+from scratchnet.owncode import is_own_code
 
 WEIGHTS = "model.safetensors"
 DEFAULT_WEIGHTS = "residual"
@@ -53,7 +54,7 @@ def load(path: str | Path, model: Module | None = None) -> Module:
     Args:
         path: a file written by :func:`save` or by training.
         model: an existing model to load the weights into, whatever wrote the file; by default the
-            network that the file names is built.
+            network that the file names is built, but not one of the user's own code.
 
     Returns:
         The model, in eval mode and in the dtype of the weights.
@@ -68,6 +69,11 @@ def load(path: str | Path, model: Module | None = None) -> Module:
             raise ScratchnetError(
                 f"{path} does not name its network; build the network and use load(path, model)"
             )
+        if is_own_code(about["name"]):  # a weights file must not run code unasked
+            raise ScratchnetError(
+                f"{path} belongs to a network of {about['name']}, which is code: build the network "
+                f"and use load(path, model), or --model {about['name']}"
+            )
         model = models.build(about["name"], **about["args"])
     tensors = tensorfile.read(path)
     dtypes = {tensor.dtype for tensor in tensors.values()}
@@ -78,6 +84,19 @@ def load(path: str | Path, model: Module | None = None) -> Module:
     except ScratchnetError as error:
         raise ScratchnetError(f"{path} does not fit the network: {error}") from error
     return model.eval()
+
+
+def load_own(path: str | Path, code: str | None) -> Module:
+    """Read a model, of the network that ``code`` names if it is given, as :func:`load` does.
+
+    Args:
+        path: a file written by :func:`save` or by training.
+        code: the user's own code, as :func:`scratchnet.models.build` takes it; or None.
+
+    Raises:
+        ScratchnetError: as :func:`load`; or the code makes no network.
+    """
+    return load(path, None if code is None else models.build(code, **describe(path)["args"]))
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.module import Module
+from scratchnet.owncode import function, is_own_code
 from scratchnet.sequential import Sequential
 
 
@@ -115,15 +116,34 @@ def names() -> list[str]:
 
 
 def build(name: str, **arguments: Any) -> Module:
-    """Make the network called ``name``.
+    """Make the network called ``name``, or one of the user's own code.
+
+    Args:
+        name: one of :func:`names`, or ``"FILE.py"``, which is run and is to define
+            ``model(*, generator=None, ...)``, or ``"FILE.py:FUNCTION"`` or
+            ``"package.module:FUNCTION"``.
+        arguments: of the network.
 
     Raises:
-        ArgumentError: there is none of that name, or it does not take these arguments.
+        ArgumentError: there is none of that name, it does not take these arguments, or it makes no
+            network.
     """
-    if name not in _MODELS:
-        raise ArgumentError(f"there is no network {name!r}: known are {', '.join(names())}")
+    if name in _MODELS:
+        maker = _MODELS[name]
+    elif is_own_code(name):
+        maker = function(name)
+    else:
+        raise ArgumentError(
+            f"there is no network {name!r}: known are {', '.join(names())}; "
+            "or give a FILE.py that defines model(*, generator=None)"
+        )
     try:
-        inspect.signature(_MODELS[name]).bind(**arguments)
+        inspect.signature(maker).bind(**arguments)
     except TypeError as error:
         raise ArgumentError(f"network {name!r}: {error}") from error
-    return _MODELS[name](**arguments)
+    model = maker(**arguments)
+    if not isinstance(model, Module):
+        raise ArgumentError(
+            f"network {name!r} is expected to be a scratchnet.Module, got {type(model).__name__}"
+        )
+    return model

@@ -44,6 +44,7 @@ def denoise(
         typer.Option("--force", "-f", help="Replace files that exist. Inputs are never replaced."),
     ] = False,
     tile: options.Tile = None,
+    model: options.OwnModel = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
     verify: options.Verify = False,
@@ -77,7 +78,8 @@ def denoise(
     jobs = plan(inputs, out, force=force, compare=compare)
     screen, failures = console(), []
     with options.machine(backend, threads, verify):
-        denoiser = Denoiser(checkpoint.load(checkpoint.find_weights(weights)), tile=tile or TILE)
+        network = checkpoint.load_own(checkpoint.find_weights(weights), model)
+        denoiser = Denoiser(network, tile=tile or TILE)
         with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
             for job in jobs:

@@ -63,6 +63,7 @@ def evaluate(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    model: options.OwnModel = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
     verify: options.Verify = False,
@@ -98,11 +99,11 @@ def evaluate(
         noise=noise, n_val=n_val, size=size,
     )  # fmt: skip
     with options.machine(backend, threads, verify):
-        model = checkpoint.load(path)
+        network = checkpoint.load_own(path, model)
         with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)
             pairs = sources.load_validation(settings)
-            methods = evaluation.all_methods(model, settings.model)
+            methods = evaluation.all_methods(network, settings.model)
             progress.update(task, total=len(methods), description="noisy input")
             scores = {}
             for name, result in evaluation.evaluate(methods, pairs):

@@ -74,6 +74,15 @@ WEIGHTS = (
     "A weights file, the folder of a run, or the name of weights that come with scratchnet. "
     "[default: `residual`]"
 )
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.py",
+        help="The code that weights of a network of one's own belong to; no weights file runs code "
+        "that is not named here.",
+    ),
+]
 Tile = Annotated[
     int | None,
     typer.Option(

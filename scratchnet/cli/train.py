@@ -117,7 +117,13 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        _option("Network; `scratchnet info` lists them.", MODEL, "model", metavar="NAME"),
+        _option(
+            "Network; `scratchnet info` lists them. Or a `FILE.py` that defines "
+            "`model(*, generator=None)` and returns a network.",
+            MODEL,
+            "model",
+            metavar="NAME",
+        ),
     ] = None,
     model_arg: Annotated[
         list[str] | None,

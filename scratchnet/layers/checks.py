@@ -22,7 +22,8 @@ def pair(layer: str, name: str, value: int | Sequence[int], *, least: int) -> tu
         isinstance(v, bool) or not isinstance(v, int) or v < least for v in both
     ):
         raise ArgumentError(
-            f"{layer} expects {name} to be an int or a pair of them, at least {least}; got {value!r}"
+            f"{layer} expects {name} to be an int or a pair of them, at least {least}; "
+            f"got {value!r}"
         )
     return both[0], both[1]
 

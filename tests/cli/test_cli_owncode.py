@@ -1,0 +1,90 @@
+"""Networks of the user's own code: trained by name of a file, and never run unasked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from commandline import Cli
+
+import scratchnet
+from scratchnet import models
+from scratchnet.errors import ArgumentError, ScratchnetError
+
+NET = """
+import scratchnet
+
+def model(*, width=4, generator=None):
+    return scratchnet.Sequential(
+        scratchnet.Conv2d(3, width, 3, padding=1, generator=generator),
+        scratchnet.ReLU(),
+        scratchnet.Conv2d(width, 3, 3, padding=1, generator=generator),
+    )
+
+def tiny(*, generator=None):
+    return scratchnet.Conv2d(3, 3, 1, generator=generator)
+
+def nothing(*, generator=None):
+    return 7
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "net.py"
+    path.write_text(NET)
+    return path
+
+
+def test_by_file_by_function_and_by_module(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert models.build("net.py", width=5)[0].out_channels == 5
+    assert models.build(str(net))[0].out_channels == 4
+    assert isinstance(models.build("net.py:tiny"), scratchnet.Conv2d)
+    assert isinstance(models.build("scratchnet.models:noise2noise"), scratchnet.Sequential)
+    a, b = (models.build("net.py", generator=torch.Generator().manual_seed(3)) for _ in "ab")
+    assert torch.equal(a[0].weight, b[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.py", r"none\.py cannot be run: FileNotFoundError: there is no file"),
+        ("broken.py", r"broken\.py cannot be run: ZeroDivisionError"),
+        ("net.py:other", r"net\.py is expected to define a function other\(\)"),
+        ("net.py:nothing", r"is expected to be a scratchnet\.Module, got int"),
+        ("no.such.module:f", r"no\.such\.module cannot be run: ModuleNotFoundError"),
+        ("net", r"known are .*; or give a FILE\.py"),
+    ],
+)
+def test_mistakes(net: Path, name: str, message: str) -> None:
+    (net.parent / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ArgumentError, match=message):
+        models.build(name)
+
+
+def test_an_argument_it_does_not_take(net: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"network 'net\.py': .*depth"):
+        models.build("net.py", depth=3)
+
+
+def test_trained_evaluated_and_applied(net: Path, cli: Cli) -> None:
+    data = tiny.data_dir(net.parent / "data", n_val=2)
+    train = ("train", "--data", data, "--epochs", 1, "--out", "run", "--model", "net.py")
+    result = cli(*train, "--model-arg", "width=6")
+    assert result.code == 0, result.err
+
+    weights = net.parent / "run" / "model.safetensors"
+    with pytest.raises(ScratchnetError, match=r"network of net\.py, which is code: build the net"):
+        scratchnet.load(weights)
+    ran = net.parent / "ran"
+    net.write_text(NET + f"open({str(ran)!r}, 'w').close()\n")
+    refused = cli("evaluate", "run", "--data", data)
+    assert refused.code == 1
+    assert "--model net.py" in refused.err
+    assert not ran.exists(), "a weights file must not run code unasked"
+    allowed = cli("evaluate", "run", "--data", data, "--model", "net.py", "--json")
+    assert allowed.code == 0, allowed.err
+    assert ran.exists()
