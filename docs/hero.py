@@ -27,7 +27,7 @@ OUT = Path(__file__).parent / "images" / "hero.png"
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     denoiser = Denoiser(checkpoint.load(checkpoint.find_weights("residual")))
-    figure = Figure(figsize=(9.6, 6.6), dpi=100)
+    figure = Figure(figsize=(9.6, 6.4), dpi=100)
     for row, (load, top, left) in enumerate(SCENES.values()):
         clean = torch.from_numpy(load().copy()).permute(2, 0, 1)[None]
         noisy = parse_noise(NOISE).sample(clean, generator)
@@ -36,7 +36,7 @@ def main() -> None:
         for column, (name, picture) in enumerate(
             {"noisy": noisy, "denoised": denoised, "clean": clean}.items()
         ):
-            axes = figure.add_axes((column / 3 + 0.004, 0.485 - row * 0.485, 0.325, 0.47))
+            axes = figure.add_axes((column / 3 + 0.004, 0.506 - row * 0.5, 0.325, 0.488))
             detail = picture[0, :, top : top + SIDE, left : left + SIDE]
             axes.imshow(detail.permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.set_axis_off()
