@@ -20,7 +20,7 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
             for command in commands(block.code):
                 printed[command] = environment.run(command, desk)
 
-    assert len(printed) >= 14
+    assert len(printed) >= 16
     assert "swish" in printed["scratchnet info"]
     for command, text in printed.items():
         if command.startswith("pytest"):
@@ -30,16 +30,20 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
     assert any("Swish(beta=2.0)" in text for text in printed.values())
     assert any("torch.Size([1, 3, 32, 32])" in text for text in printed.values())
 
+    assert (desk / "swish-run" / "model.safetensors").is_file()
+
     # what the guide quotes of the generated layer stands there
     (quoted,) = [b.code for b in codeblocks.blocks(GUIDE) if b.language == "python"]
     assert quoted in (desk / "swish" / "src" / "swish" / "__init__.py").read_text()
 
 
 def commands(code: str) -> list[str]:
-    """Return the commands of a block; a quoted argument may span lines."""
+    """Return the commands of a block; a quoted argument or a here-document may span lines."""
     found: list[str] = []
     for line in code.splitlines():
-        if found and found[-1].count('"') % 2:
+        last = found[-1] if found else ""
+        here = '<<"END"' in last and not last.endswith("\nEND")
+        if here or last.count('"') % 2:
             found[-1] += "\n" + line
         else:
             found.append(line)
