@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from scratchnet.data.cutting import Picture, cut
 from scratchnet.data.noise import NoiseModel, parse_noise
@@ -84,7 +85,7 @@ def builtin(
 
     Args:
         noise: A noise model or its specification, see `parse_noise`.
-        n_train: Training pairs, 1 or more. They are turned and mirrored at random.
+        n_train: Training pairs, 1 or more. They are turned, mirrored and recoloured at random.
         n_val: Validation pictures, 1 or more; the same ones for every `seed`.
         size: Side of the pictures, in pixels.
         seed: Decides which training pictures are cut, and their noise.
@@ -102,6 +103,7 @@ def builtin(
     generator = torch.Generator().manual_seed(seed)
     val_generator = torch.Generator().manual_seed(VALIDATION_SEED)
     original = cut([p.load for p in train], n_train, side, generator, mirror=True)
+    original = recolour(original, generator)
     val_original = cut([p.load for p in validation], n_val, side, val_generator)
     return NoisyPairs(
         noisy_a=model.sample(original, generator),
@@ -115,3 +117,26 @@ def builtin(
             f"{', '.join(p.name for p in validation)}"
         ),
     )
+
+
+def recolour(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Give every second picture, at random, other colours.
+
+    Few of the photographs have colours, and those have few; a network that only knows them leaves
+    noise in a saturated red. The channels are exchanged, and each is darkened by up to a half.
+
+    Args:
+        pictures: uint8, (N, 3, H, W).
+        generator: Source of all randomness.
+
+    Returns:
+        uint8, (N, 3, H, W), a new tensor.
+    """
+    n = len(pictures)
+    order = torch.rand((n, 3), generator=generator).argsort(dim=1)
+    gain = 1 - torch.rand((n, 3), generator=generator) / 2
+    as_it_was = torch.rand(n, generator=generator) < 0.5
+    order[as_it_was] = torch.arange(3)
+    gain[as_it_was] = 1.0
+    exchanged = pictures[torch.arange(n)[:, None], order]
+    return exchanged.float().mul_(gain[:, :, None, None]).round_().to(torch.uint8)

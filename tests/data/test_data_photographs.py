@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from scratchnet import data
 from scratchnet.data import PHOTOGRAPHS, NoisyPairs, Photograph, builtin
 from scratchnet.data.cutting import MIN_CONTRAST, Picture, cut
+from scratchnet.data.photographs import recolour
 from scratchnet.errors import ArgumentError, DataError, ShapeError
 
 
@@ -173,3 +176,28 @@ def test_cuts_are_made_at_several_scales() -> None:
 def test_a_picture_that_is_too_small_is_refused() -> None:
     with pytest.raises(ShapeError, match="cannot cut 9x9 pixels out of a picture of 20x8"):
         cut([lambda: gradient(8, 20)], 1, 9, generator())
+
+
+def test_recolouring_exchanges_and_darkens_the_channels_of_every_second_picture() -> None:
+    pictures = torch.randint(256, (400, 3, 4, 5), generator=generator(), dtype=torch.uint8)
+    before = pictures.clone()
+    out = recolour(pictures, generator(1))
+    assert torch.equal(pictures, before)
+    assert out.dtype == torch.uint8
+    unchanged = (out == pictures).flatten(1).all(dim=1)
+    assert 150 < unchanged.sum() < 250
+    orders = set()
+    for new, old in zip(out[~unchanged].float(), pictures[~unchanged].float(), strict=True):
+        order = []
+        for channel in new:
+            # The one that it came from is proportional to it, up to rounding.
+            gains = [float(channel.sum() / candidate.sum()) for candidate in old]
+            errors = [
+                float((channel - candidate * gain).abs().max())
+                for candidate, gain in zip(old, gains, strict=True)
+            ]
+            order.append(errors.index(min(errors)))
+            assert min(errors) < 1
+            assert 0.49 < gains[order[-1]] < 1.01
+        orders.add(tuple(order))
+    assert orders == set(permutations(range(3)))
