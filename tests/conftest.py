@@ -32,6 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    os.environ.pop(dispatch.VARIABLE, None)
+    if config.getoption("--backend"):  # from the start, for fixtures that serve several tests
+        os.environ[dispatch.VARIABLE] = config.getoption("--backend")
     torch.set_num_threads(1)  # the shapes are small: more threads would only wait for each other
 
 
@@ -55,15 +58,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test starts with no selection but --backend's, which subprocesses inherit."""
+def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test starts with no selection but --backend's, and leaves none behind."""
     for variable in ("SCRATCHNET_PLUGINS", "SCRATCHNET_BLOCK", "SCRATCHNET_VERIFY"):
         monkeypatch.delenv(variable, raising=False)
-    chosen = request.config.getoption("--backend")
-    if chosen:
-        monkeypatch.setenv(dispatch.VARIABLE, chosen)
-    else:
-        monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     yield
     scratchnet.set_backend("auto")
 

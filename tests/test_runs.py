@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import scratchnet
-from scratchnet import checkpoint, runs, sources
+from scratchnet import backends, checkpoint, runs, sources
 from scratchnet.config import TrainConfig, load_config
 from scratchnet.errors import ScratchnetError
 from scratchnet.training import Callback, DivergedError, Epoch, Step, Trainer
@@ -97,7 +97,7 @@ def test_the_config_names_the_backend_that_ran_and_the_threads(
 ) -> None:
     run = runs.train(config.replace(epochs=1, backend=backend), tmp_path / "run")
     settings = json.loads((run.out / "config.json").read_text())
-    assert settings["made_by"]["backends"] == [backend]
+    assert settings["made_by"]["backends"] == [backends.get(backend).name]
     assert settings["threads"] == torch.get_num_threads()
 
 

@@ -15,7 +15,7 @@ from scratchnet.backends.base import Chain
 from scratchnet.backends.one_by_one import OneByOne
 from scratchnet.backends.replay import replay
 from scratchnet.errors import DataError
-from scratchnet.testing import check_backend
+from scratchnet.testing import backend_checks
 from scratchnet.testing.cases import Case
 from scratchnet.testing.operations import OPERATIONS
 from scratchnet.testing.tensors import normal
@@ -214,4 +214,6 @@ def test_the_checked_backend_is_a_backend() -> None:
                 case = Case(case.n, layout=case.layout)
             call = operation.call(case, torch.float32, normal)
             assert len(call.outputs(checked)) == len(operation.output_names)
-    check_backend(checked)
+    for check in backend_checks(checked):
+        if check.name.endswith(("/needs", "/pure", "/errors", "/empty")):
+            check()
