@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import codeblocks
@@ -34,7 +35,10 @@ def test_the_guide_can_be_followed(tmp_path: Path) -> None:
 
     # what the guide quotes of the generated layer stands there
     (quoted,) = [b.code for b in codeblocks.blocks(GUIDE) if b.language == "python"]
-    assert quoted in (desk / "swish" / "src" / "swish" / "__init__.py").read_text()
+    layer = (desk / "swish" / "src" / "swish" / "__init__.py").read_text()
+    forward, backward = quoted.split("\n\n\n")
+    assert textwrap.indent(forward, "    ") in layer
+    assert textwrap.indent(backward, "    ") in layer
 
 
 def commands(code: str) -> list[str]:
