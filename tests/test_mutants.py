@@ -149,6 +149,34 @@ LAYERS = {
         "input_gradient",
         "only in columns 5 of 6",
     ),
+    faulty.FlatGradient: (
+        faulty.FlatGradient,
+        "contract",
+        r"a gradient like input 0, \(2, 4, 6, 6\) torch.float32; got \(288,\)",
+    ),
+    faulty.ZeroesTheWeightsOnly: (
+        conv(faulty.ZeroesTheWeightsOnly),
+        "zero_grad",
+        "gradient of bias is not 0 after zero_grad",
+    ),
+    faulty.ConvertsToNewTensors: (
+        conv(faulty.ConvertsToNewTensors),
+        "changes_of_dtype",
+        r"weight is another tensor after to\(dtype=\)",
+    ),
+    faulty.StateUnderOtherNames: (
+        conv(faulty.StateUnderOtherNames),
+        "state_dict",
+        "has the keys .*conv.weight.* not the parameters'",
+    ),
+    faulty.SaysTooLittle: (faulty.SaysTooLittle, "representation", "does not evaluate"),
+    faulty.BroadcastsGradients: (
+        faulty.BroadcastsGradients,
+        "wrong_gradient",
+        "a gradient of the shape .* was accepted.*check_grad refuses it",
+    ),
+    faulty.Noisy: (faulty.Noisy, "run_to_run", "second run against the first"),
+    faulty.Seeds: (faulty.Seeds, "global_state", "seeds torch's global generator or draws"),
 }
 # The layers that the mutants are made of.
 RIGHT = {

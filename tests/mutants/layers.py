@@ -325,3 +325,69 @@ class BorderForgotten(scratchnet.Conv2d):
         grad_x = super().backward_images(grad_y).clone()
         grad_x[..., -1] = 0
         return grad_x
+
+
+class FlatGradient(LeakyReLU):
+    """The input's gradient loses the input's shape."""
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        return super().backward(*grad_outputs).flatten()
+
+
+class ZeroesTheWeightsOnly(scratchnet.Conv2d):
+    """zero_grad forgets the bias."""
+
+    def zero_grad(self) -> None:
+        self.grad_weight.zero_()
+
+
+class ConvertsToNewTensors(scratchnet.Conv2d):
+    """to() makes new parameters, which no optimizer knows."""
+
+    def to(self, **options: object) -> scratchnet.Conv2d:
+        self.weight = self.weight.to(options["dtype"], copy=True)
+        return super().to(**options)
+
+
+class StateUnderOtherNames(scratchnet.Conv2d):
+    """state_dict has keys of its own."""
+
+    def state_dict(self) -> dict:
+        return {f"conv.{name}": value for name, value in super().state_dict().items()}
+
+
+class SaysTooLittle(LeakyReLU):
+    """repr leaves the configuration out in a way that does not evaluate."""
+
+    def __repr__(self) -> str:
+        return "SaysTooLittle(slope=...)!"
+
+
+class BroadcastsGradients(LeakyReLU):
+    """Any gradient is accepted that can be broadcast or cut to fit."""
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (x,) = self.saved
+        return grad_outputs[0].detach()[..., : x.shape[-1]] * self.derivative(x)
+
+
+class Noisy(LeakyReLU):
+    """Adds a little noise of its own."""
+
+    calls = 0
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        Noisy.calls += 1
+        generator = torch.Generator().manual_seed(Noisy.calls)
+        x = inputs[0]
+        if isinstance(x, Tensor) and x.is_floating_point():
+            x = x + 1e-7 * torch.randn(x.shape, generator=generator).to(x.dtype)
+        return super().forward(x)
+
+
+class Seeds(LeakyReLU):
+    """Seeds torch's generator."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return super().forward(*inputs)
