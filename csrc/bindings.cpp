@@ -106,7 +106,8 @@ Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::T
     if (needs[0]) {
       const at::Tensor w = weight.contiguous();
       grad_x = empty_channels_last(x.sizes(), grad_y);
-      scratchnet::conv_up<T>(pool, conv, batch, small, w.const_data_ptr<T>(), grad_x->mutable_data_ptr<T>());
+      scratchnet::conv_up<T>(pool, conv, batch, small, w.const_data_ptr<T>(),
+                             grad_x->mutable_data_ptr<T>());
     }
     if (needs[1]) {
       const at::Tensor image = channels_last(x);

@@ -42,7 +42,7 @@ Correlation<T>::Correlation(const Conv& conv, const WeightLayout& weight, bool i
   // Few out-channels leave most lanes empty; those of all taps together fill them. That pays where
   // no product is computed in vain: going up, and going down without stride.
   const bool every_product_used = is_up || (conv.h.stride == 1 && conv.w.stride == 1);
-  by_products_ = every_product_used && groups_ == 1 && taps_ > 1 &&
+  by_products_ = every_product_used && groups_ == 1 && taps_ > 1 && taps_ <= kMostGatheredTaps &&
                  2 * out_channels_ <= kernels_.lanes && out_channels_ <= 8;
   columns_ = by_products_ ? taps_ * out_channels_ : out_channels_;
   depth_ = by_products_ ? in_channels_ : taps_ * in_channels_;

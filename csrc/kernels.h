@@ -74,7 +74,8 @@ struct Box {
   Activation activation;
 };
 
-constexpr int64_t kMaxVectors = 4;  // of a block of out-channels
+constexpr int64_t kMaxVectors = 4;         // of a block of out-channels
+constexpr int64_t kMostGatheredTaps = 64;  // of a correlation done by gather_taps
 
 template <class T>
 struct Kernels {

@@ -1,40 +1,56 @@
 // Sums over a moving window: rows first, then columns. A row's pixels and channels are one stretch
 // of memory, so the lanes are full whatever the number of channels.
 
-template <class T>
-SCRATCHNET_INLINE Vec<T> window_sum(const T* row, int64_t window, int64_t channels, int64_t n) {
+// out[i] = sum over k < count of in[i + k * step], then what `finish` makes of it. The last vector
+// may overlap the one before it, so `out` must not be `in`.
+template <class T, class Finish>
+SCRATCHNET_INLINE void sum_shifted(const T* in, int64_t count, int64_t step, T* out, int64_t size,
+                                   Finish&& finish) {
   constexpr int64_t L = kLanes<T>;
-  Vec<T> sum = n == L ? load(row) : load_first(row, n);
-  for (int64_t l = 1; l < window; ++l) {
-    row += channels;
-    sum += n == L ? load(row) : load_first(row, n);
+  if (size < L) {
+    Vec<T> sum = load_first(in, size);
+    for (int64_t k = 1; k < count; ++k) sum += load_first(in + k * step, size);
+    return store_first(out, finish(sum, 0, size), size);
   }
-  return sum;
+  for (int64_t at = 0; at < size; at += L) {
+    const int64_t i = smaller(at, size - L);
+    Vec<T> sum = load(in + i);
+    if (count == 2) {  // by far the most frequent
+      sum += load(in + i + step);
+    } else {
+      for (int64_t k = 1; k < count; ++k) sum += load(in + i + k * step);
+    }
+    store(out + i, finish(sum, i, L));
+  }
 }
 
-template <class T>
-static void box(const Box<T>& job) {
-  constexpr int64_t L = kLanes<T>;
+template <class T, Activation A>
+static void box_with(const Box<T>& job) {
   const int64_t in_size = job.in_cols * job.channels, out_size = job.out_cols * job.channels;
   const int64_t margin = job.pad_w * job.channels;
   T* column_sums = job.scratch + margin;
   for (int64_t i = 0; i < margin; ++i) job.scratch[i] = column_sums[in_size + i] = 0;
+  const auto nothing = [](Vec<T> sum, int64_t, int64_t) { return sum; };
+  const auto finish = [&job](Vec<T> sum, int64_t i, int64_t n) {
+    if (job.bias) sum += load_first(job.bias + i, n);
+    return activation_vec<T>(sum, A);
+  };
   for (int64_t r = job.first_row; r < job.end_row; ++r) {
     const int64_t top = r - job.pad_h;
     const int64_t begin = top < 0 ? 0 : top, end = smaller(top + job.window_h, job.in_rows);
-    const T* in = job.in + begin * in_size;
-    for (int64_t i = 0; i < in_size; i += L) {
-      const int64_t n = smaller(L, in_size - i);
-      const Vec<T> sum = window_sum(in + i, end - begin, in_size, n);
-      n == L ? store(column_sums + i, sum) : store_first(column_sums + i, sum, n);
-    }
-    T* out = job.out + r * out_size;
-    for (int64_t i = 0; i < out_size; i += L) {
-      const int64_t n = smaller(L, out_size - i);
-      Vec<T> sum = window_sum(job.scratch + i, job.window_w, job.channels, n);
-      if (job.bias) sum += n == L ? load(job.bias + i) : load_first(job.bias + i, n);
-      sum = activation_vec<T>(sum, job.activation);
-      n == L ? store(out + i, sum) : store_first(out + i, sum, n);
-    }
+    sum_shifted(job.in + begin * in_size, end - begin, in_size, column_sums, in_size, nothing);
+    sum_shifted(job.scratch, job.window_w, job.channels, job.out + r * out_size, out_size, finish);
+  }
+}
+
+template <class T>
+static void box(const Box<T>& job) {
+  switch (job.activation) {
+    case Activation::none:
+      return box_with<T, Activation::none>(job);
+    case Activation::relu:
+      return box_with<T, Activation::relu>(job);
+    case Activation::sigmoid:
+      return box_with<T, Activation::sigmoid>(job);
   }
 }

@@ -28,44 +28,56 @@ template <class T, int P, int V>
 static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_t* out_offset,
                  const Chunk& chunk) {
   constexpr int L = kLanes<T>;
-  const int64_t tail = job.channels - (V - 1) * L;  // real channels of the last vector
-  const auto load_block = [tail](const T* p, int v) {
-    return v + 1 < V || tail == L ? load(p + v * L) : load_first(p + v * L, tail);
-  };
   Vec<T> sum[P][V];
-  for (int v = 0; v < V; ++v) {
-    const Vec<T> start = chunk.first && job.bias ? load_block(job.bias, v) : Vec<T>{};
-    for (int p = 0; p < P; ++p) sum[p][v] = start;
+  SCRATCHNET_UNROLL
+  for (int p = 0; p < P; ++p) {
+    SCRATCHNET_UNROLL
+    for (int v = 0; v < V; ++v) sum[p][v] = Vec<T>{};
   }
   const T* in[P];
+  SCRATCHNET_UNROLL
   for (int p = 0; p < P; ++p) in[p] = job.in + in_offset[p];
   for (int64_t r = 0; r < chunk.num_runs; ++r) {
     const Run run = chunk.runs[r];
     const T* w = job.packed + run.w * (V * L);
     for (int64_t k = run.in; k < run.in + run.len; ++k, w += V * L) {
       Vec<T> row[V];
+      SCRATCHNET_UNROLL
       for (int v = 0; v < V; ++v) row[v] = load(w + v * L);
+      SCRATCHNET_UNROLL
       for (int p = 0; p < P; ++p) {
         const T value = in[p][k];
+        SCRATCHNET_UNROLL
         for (int v = 0; v < V; ++v) sum[p][v] += value * row[v];
       }
     }
   }
+  const int64_t tail = job.channels - (V - 1) * L;  // real channels of the last vector
+  const Mask<T> mask = first_lanes<T>(tail);
+  const auto load_block = [mask](const T* p, int v) {
+    return v + 1 < V ? load(p + v * L) : load_masked(p + v * L, mask);
+  };
+  const T* before = chunk.first ? job.bias : nullptr;
+  Vec<T> bias[V];
+  SCRATCHNET_UNROLL
+  for (int v = 0; v < V; ++v) bias[v] = before ? load_block(before, v) : Vec<T>{};
+  const bool plain = job.activation == Activation::none && !job.gate;
+  SCRATCHNET_UNROLL
   for (int p = 0; p < P; ++p) {
+    T* out = job.out + out_offset[p];
+    SCRATCHNET_UNROLL
     for (int v = 0; v < V; ++v) {
-      T* to = job.out + out_offset[p] + v * L;
-      Vec<T> y = sum[p][v];
-      if (!chunk.first) y += load_block(job.out + out_offset[p], v);
-      if (chunk.last) {
+      Vec<T> y = sum[p][v] + (chunk.first ? bias[v] : load_block(out, v));
+      if (chunk.last && !plain) {
         y = activation_vec<T>(y, job.activation);
         if (job.gate) y = gate_vec<T>(y, load_block(job.gate + out_offset[p], v), job.gate_of);
       }
-      v + 1 < V || tail == L ? store(to, y) : store_first(to, y, tail);
+      v + 1 < V || tail == L ? store(out + v * L, y) : store_masked(out + v * L, y, mask);
     }
   }
 }
 
-// The tile for the `pixels` (1 .. P) that are left.
+// Calls the tile for `pixels` (1 .. P).
 template <class T, int P, int V>
 static void tile_of(int64_t pixels, const Correlate<T>& job, const int64_t* in_offset,
                     const int64_t* out_offset, const Chunk& chunk) {
@@ -123,36 +135,6 @@ static void correlate(const Correlate<T>& job) {
       return correlate_block<T, 3>(job);
     case 4:
       return correlate_block<T, 4>(job);
-  }
-}
-
-template <class T>
-static void gather_taps(const Correlate<T>& job) {
-  constexpr int kGroup = 4;  // channels added at once: there are few, or this would not be called
-  for (int64_t r = 0; r < job.rows; ++r) {
-    const T* in = job.in + r * job.in_row;
-    T* out = job.out + r * job.out_row;
-    for (int64_t c = 0; c < job.cols; ++c, in += job.in_col, out += job.out_col) {
-      for (int64_t o = 0; o < job.channels; o += kGroup) {
-        T sum[kGroup] = {};
-        const int n = static_cast<int>(smaller(kGroup, job.channels - o));
-        if (job.bias) {
-          for (int i = 0; i < n; ++i) sum[i] = job.bias[o + i];
-        }
-        for (int64_t k = 0; k < job.num_runs; ++k) {
-          const T* tap = in + job.runs[k].in + job.runs[k].w * job.channels + o;
-          for (int i = 0; i < kGroup; ++i) sum[i] += tap[i];
-        }
-        if (job.activation != Activation::none || job.gate) {
-          Vec<T> y = activation_vec<T>(load_first(sum, n), job.activation);
-          if (job.gate) {
-            y = gate_vec<T>(y, load_first(job.gate + (out - job.out) + o, n), job.gate_of);
-          }
-          store_first(sum, y, n);
-        }
-        for (int i = 0; i < n; ++i) out[o + i] = sum[i];
-      }
-    }
   }
 }
 

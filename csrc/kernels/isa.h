@@ -4,6 +4,9 @@
 // the copy with the widest instructions in it.
 
 #include <cstdint>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #include "../kernels.h"
 
@@ -15,7 +18,9 @@ namespace SCRATCHNET_ISA {
 #include "activation.h"
 #include "box.h"
 #include "correlate.h"
+#include "gather.h"
 #include "outer.h"
+#include "sums.h"
 // clang-format on
 
 template <class T>

@@ -14,24 +14,33 @@ template <class T, int A, int V>
 static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T* sums,
                        int64_t sums_step) {
   constexpr int L = kLanes<T>;
-  const int64_t left = job.b_channels - b_begin - (V - 1) * L;
-  const int64_t tail = left < L ? left : L;
+  const Mask<T> last = first_lanes<T>(smaller(job.b_channels - b_begin - (V - 1) * L, L));
   // The rectangle is summed by itself before it joins the total: adding ever smaller parts to an
   // ever larger sum would cost accuracy.
-  Vec<T> sum[A][V] = {};
+  Vec<T> sum[A][V];
+  SCRATCHNET_UNROLL
+  for (int a = 0; a < A; ++a) {
+    SCRATCHNET_UNROLL
+    for (int v = 0; v < V; ++v) sum[a][v] = Vec<T>{};
+  }
   for (int64_t r = 0; r < job.rows; ++r) {
     const T* pa = job.a + r * job.a_row + a_begin;
     const T* pb = job.b + r * job.b_row + b_begin;
     for (int64_t c = 0; c < job.cols; ++c, pa += job.a_col, pb += job.b_col) {
       Vec<T> b[V];
+      SCRATCHNET_UNROLL
       for (int v = 0; v + 1 < V; ++v) b[v] = load(pb + v * L);
-      b[V - 1] = tail == L ? load(pb + (V - 1) * L) : load_first(pb + (V - 1) * L, tail);
+      b[V - 1] = load_masked(pb + (V - 1) * L, last);
+      SCRATCHNET_UNROLL
       for (int a = 0; a < A; ++a) {
+        SCRATCHNET_UNROLL
         for (int v = 0; v < V; ++v) sum[a][v] += pa[a] * b[v];
       }
     }
   }
+  SCRATCHNET_UNROLL
   for (int a = 0; a < A; ++a) {
+    SCRATCHNET_UNROLL
     for (int v = 0; v < V; ++v) {
       T* total = sums + a * sums_step + v * L;
       store(total, load(total) + sum[a][v]);
@@ -39,12 +48,14 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
   }
 }
 
+// Calls the tile for `values` (1 .. A) rows.
 template <class T, int A, int V>
 static void outer_tile_of(int64_t values, const Outer<T>& job, int64_t a_begin, int64_t b_begin,
                           T* sums, int64_t sums_step) {
   if constexpr (A > 1) {
-    if (values < A)
+    if (values < A) {
       return outer_tile_of<T, A - 1, V>(values, job, a_begin, b_begin, sums, sums_step);
+    }
   }
   outer_tile<T, A, V>(job, a_begin, b_begin, sums, sums_step);
 }
@@ -81,18 +92,5 @@ static void outer(const Outer<T>& job) {
         outer_block<T, 4>(job, begin * L, vectors * L);
         break;
     }
-  }
-}
-
-template <class T>
-static void sum_pixels(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,
-                       bool accumulate) {
-  constexpr int64_t L = kLanes<T>;
-  for (int64_t c = 0; c < channels; c += L) {
-    const int64_t n = smaller(L, channels - c);
-    Vec<T> sum = accumulate ? load_first(sums + c, n) : Vec<T>{};
-    for (int64_t p = 0; p < pixels; ++p)
-      sum += n == L ? load(image + p * step + c) : load_first(image + p * step + c, n);
-    store_first(sums + c, sum, n);
   }
 }
