@@ -109,16 +109,16 @@ Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::T
       scratchnet::conv_up<T>(pool, conv, batch, small, w.const_data_ptr<T>(),
                              grad_x->mutable_data_ptr<T>());
     }
+    if (!needs[1] && !needs[2]) return;
+    at::Tensor image;
     if (needs[1]) {
-      const at::Tensor image = channels_last(x);
+      image = channels_last(x);
       grad_weight = at::zeros(weight.sizes(), grad_y.options());
-      scratchnet::conv_grad_weight<T>(pool, conv, batch, image.const_data_ptr<T>(), small,
-                                      grad_weight->mutable_data_ptr<T>());
     }
-    if (needs[2]) {
-      grad_bias = at::empty({conv.small_channels}, grad_y.options());
-      scratchnet::conv_grad_bias<T>(pool, conv, batch, small, grad_bias->mutable_data_ptr<T>());
-    }
+    if (needs[2]) grad_bias = at::zeros({conv.small_channels}, grad_y.options());
+    scratchnet::conv_gradients<T>(pool, conv, batch, needs[1] ? image.const_data_ptr<T>() : nullptr,
+                                  small, needs[1] ? grad_weight->mutable_data_ptr<T>() : nullptr,
+                                  needs[2] ? grad_bias->mutable_data_ptr<T>() : nullptr);
   });
   return result;
 }

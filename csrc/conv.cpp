@@ -47,9 +47,10 @@ Correlation<T>::Correlation(const Conv& conv, const WeightLayout& weight, bool i
   columns_ = by_products_ ? taps_ * out_channels_ : out_channels_;
   depth_ = by_products_ ? in_channels_ : taps_ * in_channels_;
   vectors_ = ceil_div(columns_, kernels_.lanes);
+  blocks_ = ceil_div(vectors_, kMaxVectors);
   packed_group_ = depth_ * vectors_ * kernels_.lanes;
-  pack_ = {nullptr,       nullptr, conv.h.taps, conv.w.taps, in_channels_,
-           out_channels_, step_h,  step_w,      step_in,     step_out};
+  pack_ = {0,      nullptr, nullptr, conv.h.taps, conv.w.taps, in_channels_, out_channels_,
+           step_h, step_w,  step_in, step_out};
 
   const int64_t in_pixel = by_products_ ? vectors_ * kernels_.lanes : groups_ * in_channels_;
   const int64_t out_pixel = groups_ * out_channels_;
@@ -88,24 +89,22 @@ Correlation<T> Correlation<T>::up(const Conv& conv, const WeightLayout& weight) 
 }
 
 template <class T>
-void Correlation<T>::pack(const T* weight, T* packed) const {
+void Correlation<T>::pack(int64_t task, const T* weight, T* packed) const {
   Pack<T> job = pack_;
-  job.weight = weight + weight_origin_;
-  job.packed = packed;
   if (!by_products_) {
-    for (int64_t group = 0; group < groups_; ++group) {
-      kernels_.pack(job);
-      job.weight += weight_group_;
-      job.packed += packed_group_;
-    }
+    const int64_t group = task / blocks_;
+    job.block = task % blocks_;
+    job.weight = weight + weight_origin_ + group * weight_group_;
+    job.packed = packed + group * packed_group_;
+    kernels_.pack(job);
     return;
   }
+  job.weight = weight + weight_origin_;
   // All taps' out-channels side by side: (in, tap, out) fits no step of Pack, so tap by tap.
   std::fill(packed, packed + packed_group_, T(0));
-  const int64_t blocks = ceil_div(vectors_, kMaxVectors);
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t begin = vectors_ * block / blocks * kernels_.lanes;
-    const int64_t end = vectors_ * (block + 1) / blocks * kernels_.lanes;
+  for (int64_t block = 0; block < blocks_; ++block) {
+    const int64_t begin = vectors_ * block / blocks_ * kernels_.lanes;
+    const int64_t end = vectors_ * (block + 1) / blocks_ * kernels_.lanes;
     for (int64_t column = begin; column < std::min(end, columns_); ++column) {
       const int64_t tap = column / out_channels_;
       const T* from = job.weight + tap / job.taps_w * job.step_h + tap % job.taps_w * job.step_w +
@@ -162,10 +161,9 @@ void Correlation<T>::multiply(const Piece& piece, int64_t pictures, const T* in,
                               T* out, const Epilogue<T>& epilogue, int64_t out_picture) const {
   const Sweep& sweep = out_picture == out_picture_ && !by_products_ ? sweep_ : pixels_;
   const Rectangle& rect = sweep.rectangles[piece.rectangle];
-  const int64_t blocks = ceil_div(vectors_, kMaxVectors);
   for (int64_t group = 0; group < groups_; ++group) {
-    for (int64_t block = 0; block < blocks; ++block) {
-      const int64_t begin = vectors_ * block / blocks, end = vectors_ * (block + 1) / blocks;
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const int64_t begin = vectors_ * block / blocks_, end = vectors_ * (block + 1) / blocks_;
       const int64_t channel = group * out_channels_ + begin * kernels_.lanes;
       // With products all their lanes are written, also the padding: they are ours.
       const int64_t channels =

@@ -48,7 +48,8 @@ class Correlation {
   static Correlation up(const Conv& conv, const WeightLayout& weight);
 
   int64_t packed_size() const { return groups_ * packed_group_; }
-  void pack(const T* weight, T* packed) const;
+  int64_t pack_tasks() const { return by_products_ ? 1 : groups_ * blocks_; }
+  void pack(int64_t task, const T* weight, T* packed) const;
 
   // The work on a picture: one stage after the other, each of so many tasks. With few out-channels
   // the first stage multiplies every read pixel with the weights of all taps, into `products`
@@ -74,8 +75,8 @@ class Correlation {
   int64_t in_picture_, out_picture_, in_pixels_;
   int64_t taps_;
   bool by_products_;
-  int64_t columns_;          // out-channels of the matrix product: all taps' with products
-  int64_t vectors_, depth_;  // of the packed weights of a group
+  int64_t columns_;                   // out-channels of the matrix product: all taps' with products
+  int64_t vectors_, blocks_, depth_;  // of the packed weights of a group
   int64_t packed_group_, weight_origin_, weight_group_;
   Pack<T> pack_;
   Sweep sweep_;   // what the last stage visits
@@ -90,12 +91,13 @@ class WeightGradient {
   WeightGradient(const Conv& conv, const WeightLayout& weight);
 
   int64_t sums_size() const;
-  int64_t tasks() const { return conv_.groups * conv_.h.taps; }
-  // Adds the gradient from one picture to `sums`.
-  void run(int64_t task, const T* big, const T* small, T* sums) const;
-  // Adds the finished sums to the gradient, which lies as the weight does.
-  int64_t write_tasks() const { return conv_.groups * conv_.taps(); }
-  void write(int64_t task, const T* sums, T* grad_weight) const;
+  int64_t tasks() const { return conv_.groups * conv_.taps(); }
+  // Adds the gradient from `pictures` pictures that follow each other in memory to `sums`.
+  void run(int64_t task, int64_t pictures, const T* big, const T* small, T* sums) const;
+  // Adds the sums of all chunks, which lie `step` elements apart, to the gradient, which lies as
+  // the weight does.
+  int64_t write_tasks() const { return tasks(); }
+  void write(int64_t task, T* sums, int64_t chunks, int64_t step, T* grad_weight) const;
 
  private:
   const Kernels<T>& kernels_;

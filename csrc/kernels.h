@@ -22,8 +22,9 @@ struct Run {
 // lane.
 template <class T>
 struct Pack {
+  int64_t block;    // which one to pack
   const T* weight;  // the first in-channel and out-channel of the tap that comes first
-  T* packed;
+  T* packed;        // where the first block begins
   int64_t taps_h, taps_w, in_channels, out_channels;
   int64_t step_h, step_w, step_in, step_out;  // may be negative: packing can flip the taps
 };
@@ -48,15 +49,16 @@ struct Correlate {
   Activation gate_of;
 };
 
-// sums[a, b] += sum over a rectangle of pixels of a_image[pixel, a] * b_image[pixel, b]; `sums` has
-// rows of whole vectors. This is the weight gradient of one tap.
+// sums[a, b] += sum over a rectangle of pixels (in several pictures) of
+// a_image[pixel, a] * b_image[pixel, b]; `sums` has rows of whole vectors. This is the weight
+// gradient of one tap.
 template <class T>
 struct Outer {
   const T* a;
   const T* b;
   T* sums;
-  int64_t rows, cols;
-  int64_t a_row, a_col, b_row, b_col;
+  int64_t pictures, rows, cols;
+  int64_t a_picture, a_row, a_col, b_picture, b_row, b_col;
   int64_t a_channels, b_channels;
 };
 

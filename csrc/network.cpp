@@ -1,6 +1,7 @@
 #include "network.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "buffer.h"
 
@@ -209,7 +210,7 @@ void Network<T>::add_gradients(Plan& plan, int64_t l, In big, In small, In grad_
   const Stage<T>& stage = stages_[l];
   plan.steps.push_back({stage.gradient.tasks(), true,
                         [=, &stage, at = sums_at_[l]](const Frame<T>& frame, int64_t task) {
-                          stage.gradient.run(task, big(frame), small(frame), frame.sums + at);
+                          stage.gradient.run(task, 1, big(frame), small(frame), frame.sums + at);
                         }});
   plan.steps.push_back(
       {1, true,
@@ -327,14 +328,17 @@ void Network<T>::forward(const Pool& pool, int64_t batch, Pictures<const T> x,
                          T* saved) const {
   if (batch == 0) return;
   const Buffer<T> packed(packed_size_);
-  run_tasks(pool, static_cast<int64_t>(stages_.size()), [&](int64_t l, int64_t) {
-    const Stage<T>& stage = stages_[l];
-    stage.to_output.pack(weights[l], packed.data() + packed_at_[l]);
-    T* row = packed.data() + bias_row_at_[l];
-    for (int64_t i = 0; i < stage.output.width * stage.output.channels; ++i) {
-      row[i] = biases[l] ? biases[l][i % stage.output.channels] : T(0);
-    }
-  });
+  run_tasks(pool_for(pool, packed_size_), static_cast<int64_t>(stages_.size()),
+            [&](int64_t l, int64_t) {
+              const Stage<T>& stage = stages_[l];
+              for (int64_t task = 0; task < stage.to_output.pack_tasks(); ++task) {
+                stage.to_output.pack(task, weights[l], packed.data() + packed_at_[l]);
+              }
+              T* row = packed.data() + bias_row_at_[l];
+              for (int64_t i = 0; i < stage.output.width * stage.output.channels; ++i) {
+                row[i] = biases[l] ? biases[l][i % stage.output.channels] : T(0);
+              }
+            });
   const Size in = stages_.front().input, out = output();
   const bool direct_in = is_channels_last(x, in), direct_out = is_channels_last(y, out);
   run(
@@ -359,9 +363,11 @@ void Network<T>::backward(const Pool& pool, int64_t batch, Pictures<const T> x, 
   if (batch == 0) return;
   const auto layers = static_cast<int64_t>(stages_.size());
   const Buffer<T> packed(packed_input_size_);
-  run_tasks(pool, layers, [&](int64_t l, int64_t) {
-    if (l > 0 || grad_x.data) {
-      stages_[l].to_input.pack(weights[l], packed.data() + packed_input_at_[l]);
+  run_tasks(pool_for(pool, packed_input_size_), layers, [&](int64_t l, int64_t) {
+    if (l == 0 && !grad_x.data) return;
+    const Correlation<T>& to_input = stages_[l].to_input;
+    for (int64_t task = 0; task < to_input.pack_tasks(); ++task) {
+      to_input.pack(task, weights[l], packed.data() + packed_input_at_[l]);
     }
   });
   const int64_t chunks = chunks_of(batch, sums_size_ * static_cast<int64_t>(sizeof(T)));
@@ -384,21 +390,26 @@ void Network<T>::backward(const Pool& pool, int64_t batch, Pictures<const T> x, 
         return frame;
       },
       [&](int64_t chunk) { std::fill_n(sums.data() + chunk * sums_size_, sums_size_, T(0)); });
-  constexpr int64_t kSlice = 2048;
-  run_tasks(pool, (sums_size_ + kSlice - 1) / kSlice, [&](int64_t i, int64_t) {
-    T* slice = sums.data() + i * kSlice;
-    kernels_.sum_pixels(slice, chunks, sums_size_, std::min(kSlice, sums_size_ - i * kSlice), slice,
-                        false);
-  });
-  run_tasks(pool, layers, [&](int64_t l, int64_t) {
-    const WeightGradient<T>& gradient = stages_[l].gradient;
-    for (int64_t task = 0; task < gradient.write_tasks(); ++task) {
-      gradient.write(task, sums.data() + sums_at_[l], grad_weights[l]);
-    }
-    for (int64_t c = 0; grad_biases[l] && c < stages_[l].layer.out_channels; ++c) {
-      grad_biases[l][c] += sums.data()[bias_sums_at_[l] + c];
-    }
-  });
+  std::vector<std::pair<int64_t, int64_t>>
+      writes;  // layer, task; the task after the last: its bias
+  for (int64_t l = 0; l < layers; ++l) {
+    const int64_t tasks = stages_[l].gradient.write_tasks() + (grad_biases[l] ? 1 : 0);
+    for (int64_t task = 0; task < tasks; ++task) writes.emplace_back(l, task);
+  }
+  run_tasks(pool_for(pool, chunks * sums_size_), static_cast<int64_t>(writes.size()),
+            [&](int64_t i, int64_t) {
+              const auto [l, task] = writes[i];
+              const WeightGradient<T>& gradient = stages_[l].gradient;
+              if (task < gradient.write_tasks()) {
+                gradient.write(task, sums.data() + sums_at_[l], chunks, sums_size_,
+                               grad_weights[l]);
+                return;
+              }
+              const int64_t channels = stages_[l].layer.out_channels;
+              T* bias_sums = sums.data() + bias_sums_at_[l];
+              kernels_.sum_pixels(bias_sums, chunks, sums_size_, channels, bias_sums, false);
+              for (int64_t c = 0; c < channels; ++c) grad_biases[l][c] += bias_sums[c];
+            });
 }
 
 template class Network<float>;

@@ -8,7 +8,11 @@ namespace scratchnet {
 namespace {
 
 // Small pictures share a task, and thereby fill the tiles at their borders.
-constexpr int64_t kGroupPixels = 512;
+int64_t pictures_together(const Conv& conv, int64_t batch) {
+  constexpr int64_t kPixels = 512;
+  const int64_t pixels = std::max<int64_t>(conv.h.small * conv.w.small, 1);
+  return std::clamp<int64_t>(kPixels / pixels, 1, std::max<int64_t>(batch, 1));
+}
 
 template <class T>
 void run_correlation(const Pool& pool, const Correlation<T>& correlation, const Conv& conv,
@@ -16,10 +20,10 @@ void run_correlation(const Pool& pool, const Correlation<T>& correlation, const 
                      T* out, int64_t out_size) {
   if (batch == 0) return;
   const Buffer<T> packed(correlation.packed_size());
-  correlation.pack(weight, packed.data());
+  run_tasks(pool_for(pool, correlation.packed_size()), correlation.pack_tasks(),
+            [&](int64_t i, int64_t) { correlation.pack(i, weight, packed.data()); });
   const Buffer<T> products(batch * correlation.products_size());
-  const int64_t pixels = std::max<int64_t>(conv.h.small * conv.w.small, 1);
-  const int64_t together = std::clamp<int64_t>(kGroupPixels / pixels, 1, batch);
+  const int64_t together = pictures_together(conv, batch);
   const int64_t groups = (batch + together - 1) / together;
   Epilogue<T> epilogue;
   epilogue.bias = bias;
@@ -53,48 +57,45 @@ void conv_up(const Pool& pool, const Conv& conv, int64_t batch, const T* small, 
 }
 
 template <class T>
-void conv_grad_weight(const Pool& pool, const Conv& conv, int64_t batch, const T* big,
-                      const T* small, T* grad_weight) {
+void conv_gradients(const Pool& pool, const Conv& conv, int64_t batch, const T* big, const T* small,
+                    T* grad_weight, T* grad_bias) {
+  const Kernels<T>& kernels = kernels_of<T>(current_isa());
   const WeightGradient<T> gradient(conv, plain_weight(conv));
-  const int64_t size = gradient.sums_size(), tasks = gradient.tasks();
+  const int64_t size = gradient.sums_size(), channels = conv.small_channels;
   const int64_t chunks = chunks_of(batch, size * static_cast<int64_t>(sizeof(T)));
-  const Buffer<T> sums(chunks * size);
-  std::fill(sums.data(), sums.data() + chunks * size, T(0));
+  const int64_t together = pictures_together(conv, batch);
+  const Buffer<T> sums(grad_weight ? chunks * size : 0), bias_sums(chunks * channels);
+  // A chunk's last task is its bias.
+  const int64_t tasks = (grad_weight ? gradient.tasks() : 0) + (grad_bias ? 1 : 0);
+  std::fill_n(sums.data(), grad_weight ? chunks * size : 0, T(0));
+  std::fill_n(bias_sums.data(), chunks * channels, T(0));
   run_tasks(pool, chunks * tasks, [&](int64_t i, int64_t) {
-    const int64_t chunk = i / tasks;
-    for (int64_t n = batch * chunk / chunks; n < batch * (chunk + 1) / chunks; ++n) {
-      gradient.run(i % tasks, big + n * conv.big_size(), small + n * conv.small_size(),
-                   sums.data() + chunk * size);
+    const int64_t chunk = i / tasks, task = i % tasks;
+    const int64_t begin = batch * chunk / chunks, end = batch * (chunk + 1) / chunks;
+    if (grad_bias && task == tasks - 1) {
+      for (int64_t n = begin; n < end; ++n) {
+        kernels.sum_pixels(small + n * conv.small_size(), conv.h.small * conv.w.small, channels,
+                           channels, bias_sums.data() + chunk * channels, true);
+      }
+      return;
+    }
+    for (int64_t n = begin; n < end; n += together) {
+      gradient.run(task, std::min(together, end - n), big + n * conv.big_size(),
+                   small + n * conv.small_size(), sums.data() + chunk * size);
     }
   });
-  const Kernels<T>& kernels = kernels_of<T>(current_isa());
-  constexpr int64_t kSlice = 4096;
-  run_tasks(pool, (size + kSlice - 1) / kSlice, [&](int64_t i, int64_t) {
-    T* slice = sums.data() + i * kSlice;
-    kernels.sum_pixels(slice, chunks, size, std::min(kSlice, size - i * kSlice), slice, false);
-  });
-  run_tasks(pool, gradient.write_tasks(),
-            [&](int64_t i, int64_t) { gradient.write(i, sums.data(), grad_weight); });
-}
-
-template <class T>
-void conv_grad_bias(const Pool& pool, const Conv& conv, int64_t batch, const T* small,
-                    T* grad_bias) {
-  const Kernels<T>& kernels = kernels_of<T>(current_isa());
-  const int64_t channels = conv.small_channels, pixels = conv.h.small * conv.w.small;
-  const Buffer<T> sums(batch * channels);
-  run_tasks(pool, batch, [&](int64_t n, int64_t) {
-    kernels.sum_pixels(small + n * conv.small_size(), pixels, channels, channels,
-                       sums.data() + n * channels, false);
-  });
-  kernels.sum_pixels(sums.data(), batch, channels, channels, grad_bias, false);
+  if (grad_weight) {
+    run_tasks(pool_for(pool, chunks * size), gradient.write_tasks(), [&](int64_t i, int64_t) {
+      gradient.write(i, sums.data(), chunks, size, grad_weight);
+    });
+  }
+  if (grad_bias) kernels.sum_pixels(bias_sums.data(), chunks, channels, channels, grad_bias, true);
 }
 
 #define SCRATCHNET_INSTANTIATE(T)                                                               \
   template void conv_down(const Pool&, const Conv&, int64_t, const T*, const T*, const T*, T*); \
   template void conv_up(const Pool&, const Conv&, int64_t, const T*, const T*, T*);             \
-  template void conv_grad_weight(const Pool&, const Conv&, int64_t, const T*, const T*, T*);    \
-  template void conv_grad_bias(const Pool&, const Conv&, int64_t, const T*, T*);
+  template void conv_gradients(const Pool&, const Conv&, int64_t, const T*, const T*, T*, T*);
 SCRATCHNET_INSTANTIATE(float)
 SCRATCHNET_INSTANTIATE(double)
 

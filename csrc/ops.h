@@ -18,15 +18,12 @@ template <class T>
 void conv_up(const Pool& pool, const Conv& conv, int64_t batch, const T* small, const T* weight,
              T* big);
 
-// grad_weight += the gradient of conv_down's weight, given its input and its output's gradient.
+// Adds the gradients of conv_down's weight and bias to the two buffers, given its input and the
+// gradient of its output. Without grad_weight `big` is not read, and without grad_bias that one is
+// left out.
 template <class T>
-void conv_grad_weight(const Pool& pool, const Conv& conv, int64_t batch, const T* big,
-                      const T* small, T* grad_weight);
-
-// grad_bias = the gradient of conv_down's bias: the sum over all pixels of `small`.
-template <class T>
-void conv_grad_bias(const Pool& pool, const Conv& conv, int64_t batch, const T* small,
-                    T* grad_bias);
+void conv_gradients(const Pool& pool, const Conv& conv, int64_t batch, const T* big, const T* small,
+                    T* grad_weight, T* grad_bias);
 
 struct Upsample {
   int64_t batch, channels, height, width;  // of the small picture

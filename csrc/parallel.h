@@ -13,6 +13,13 @@ struct Pool {
   void (*run)(int64_t threads, void (*body)(void* context, int64_t thread), void* context);
 };
 
+// The pool itself, or a single thread where `elements` of memory to go through are too few to be
+// worth waking the others.
+inline Pool pool_for(const Pool& pool, int64_t elements) {
+  constexpr int64_t kWorthwhile = 1 << 16;
+  return elements < kWorthwhile ? Pool{1, nullptr} : pool;
+}
+
 // Calls task(i, thread) for every i in 0 .. tasks - 1, in no particular order, and returns when all
 // are done. Free threads take the next task, so what a task computes must depend neither on its
 // thread nor on the other tasks.

@@ -7,7 +7,7 @@ namespace {
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// A band's pixels on both sides stay in the L1 cache while all taps of a row sweep it.
+// A band's pixels on both sides stay in the L1 cache while all blocks of channels sweep it.
 constexpr int64_t kBandBytes = 24 << 10;
 
 }  // namespace
@@ -37,37 +37,41 @@ int64_t WeightGradient<T>::sums_size() const {
 }
 
 template <class T>
-void WeightGradient<T>::run(int64_t task, const T* big, const T* small, T* sums) const {
-  const int64_t group = task / conv_.h.taps, tap_h = task % conv_.h.taps;
-  const TapRange rows = tap_range(conv_.h, tap_h);
+void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const T* small,
+                            T* sums) const {
+  const int64_t group = task / conv_.taps(), tap = task % conv_.taps();
+  const TapRange rows = tap_range(conv_.h, tap / conv_.w.taps);
+  const TapRange cols = tap_range(conv_.w, tap % conv_.w.taps);
+  if (cols.count == 0) return;
   const int64_t big_row = conv_.w.big * conv_.big_channels;
   const int64_t small_row = conv_.w.small * conv_.small_channels;
+  big += rows.in * big_row + cols.in * conv_.big_channels + group * big_channels_;
+  small += rows.first * small_row + cols.first * conv_.small_channels + group * small_channels_;
   Outer<T> job{};
+  job.sums = sums + task * a_channels_ * b_padded_;
+  job.pictures = pictures, job.cols = cols.count;
+  job.a_channels = a_channels_, job.b_channels = b_channels_;
+  (lanes_small_ ? job.a_picture : job.b_picture) = conv_.big_size();
   (lanes_small_ ? job.a_row : job.b_row) = conv_.h.stride * big_row;
   (lanes_small_ ? job.a_col : job.b_col) = conv_.w.stride * conv_.big_channels;
+  (lanes_small_ ? job.b_picture : job.a_picture) = conv_.small_size();
   (lanes_small_ ? job.b_row : job.a_row) = small_row;
   (lanes_small_ ? job.b_col : job.a_col) = conv_.small_channels;
-  job.a_channels = a_channels_, job.b_channels = b_channels_;
   for (int64_t row = 0; row < rows.count; row += band_) {
     job.rows = std::min(band_, rows.count - row);
-    for (int64_t tap_w = 0; tap_w < conv_.w.taps; ++tap_w) {
-      const TapRange cols = tap_range(conv_.w, tap_w);
-      job.cols = cols.count;
-      if (job.cols == 0) continue;
-      (lanes_small_ ? job.a : job.b) = big + (rows.in + row * conv_.h.stride) * big_row +
-                                       cols.in * conv_.big_channels + group * big_channels_;
-      (lanes_small_ ? job.b : job.a) = small + (rows.first + row) * small_row +
-                                       cols.first * conv_.small_channels + group * small_channels_;
-      job.sums = sums + (task * conv_.w.taps + tap_w) * a_channels_ * b_padded_;
-      kernels_.outer(job);
-    }
+    (lanes_small_ ? job.a : job.b) = big + row * conv_.h.stride * big_row;
+    (lanes_small_ ? job.b : job.a) = small + row * small_row;
+    kernels_.outer(job);
   }
 }
 
 template <class T>
-void WeightGradient<T>::write(int64_t task, const T* sums, T* grad_weight) const {
+void WeightGradient<T>::write(int64_t task, T* sums, int64_t chunks, int64_t step,
+                              T* grad_weight) const {
   const int64_t group = task / conv_.taps(), tap = task % conv_.taps();
-  const T* from = sums + task * a_channels_ * b_padded_;
+  const int64_t size = a_channels_ * b_padded_;
+  T* from = sums + task * size;
+  if (chunks > 1) kernels_.sum_pixels(from, chunks, step, size, from, false);
   T* to = grad_weight + weight_.origin + group * weight_.group + tap / conv_.w.taps * weight_.h +
           tap % conv_.w.taps * weight_.w;
   const int64_t step_a = lanes_small_ ? weight_.big : weight_.small;

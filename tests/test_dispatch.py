@@ -286,7 +286,7 @@ def test_explain(abcd: None, loopback: Loopback, picky: None) -> None:
     x = torch.ones(1, 1, 2, 5)
     explanation = scratchnet.explain("upsample_nearest_forward", x, scale=(2, 2))
     assert explanation.backend in ("reference", "cpp")
-    assert explanation.reasons[explanation.backend] == "runs"
+    assert explanation.reasons[explanation.backend].startswith("runs")
     assert explanation.reasons["picky"] == "pictures are at most 4 wide, this is 5"
     assert "only in 'auto+loopback'" in explanation.reasons["loopback"]
     text = str(explanation)

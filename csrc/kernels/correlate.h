@@ -141,19 +141,23 @@ static void correlate(const Correlate<T>& job) {
 template <class T>
 static void pack(const Pack<T>& job) {
   constexpr int64_t L = kLanes<T>;
-  const int64_t vectors = (job.out_channels + L - 1) / L,
-                blocks = (vectors + kMaxVectors - 1) / kMaxVectors;
-  T* to = job.packed;
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t begin = vectors * block / blocks * L, end = vectors * (block + 1) / blocks * L;
-    const int64_t real = smaller(end, job.out_channels);
-    for (int64_t h = 0; h < job.taps_h; ++h) {
-      for (int64_t w = 0; w < job.taps_w; ++w) {
-        for (int64_t c = 0; c < job.in_channels; ++c, to += end - begin) {
-          const T* from =
-              job.weight + h * job.step_h + w * job.step_w + c * job.step_in + begin * job.step_out;
-          for (int64_t o = begin; o < real; ++o, from += job.step_out) to[o - begin] = *from;
-          for (int64_t o = real; o < end; ++o) to[o - begin] = 0;
+  const int64_t vectors = (job.out_channels + L - 1) / L;
+  const int64_t blocks = (vectors + kMaxVectors - 1) / kMaxVectors;
+  const int64_t begin = vectors * job.block / blocks * L;
+  const int64_t end = vectors * (job.block + 1) / blocks * L, width = end - begin;
+  T* block = job.packed + job.taps_h * job.taps_w * job.in_channels * begin;
+  // One vector of out-channels after the other, because each of its lanes reads a stream of its
+  // own, and more streams than the L1 cache has ways would evict each other.
+  for (int64_t first = begin; first < end; first += L) {
+    const int64_t real = smaller(L, job.out_channels - first);
+    for (int64_t c = 0; c < job.in_channels; ++c) {
+      const T* from = job.weight + c * job.step_in + first * job.step_out;
+      T* to = block + c * width + first - begin;
+      for (int64_t h = 0; h < job.taps_h; ++h) {
+        for (int64_t w = 0; w < job.taps_w; ++w, to += job.in_channels * width) {
+          const T* tap = from + h * job.step_h + w * job.step_w;
+          for (int64_t o = 0; o < real; ++o) to[o] = tap[o * job.step_out];
+          for (int64_t o = real; o < L; ++o) to[o] = 0;
         }
       }
     }

@@ -15,14 +15,14 @@ static void sum_few_channels(const T* image, int64_t pixels, T* sums, bool accum
   }
   T total[C];
   SCRATCHNET_UNROLL
-  for (int c = 0; c < C; ++c) total[c] = accumulate ? sums[c] : T(0);
+  for (int c = 0; c < C; ++c) total[c] = 0;
   for (int i = 0; i < C * L; ++i) total[i % C] += sum[i / L][i % L];
   for (; p < pixels; ++p) {
     SCRATCHNET_UNROLL
     for (int c = 0; c < C; ++c) total[c] += *image++;
   }
   SCRATCHNET_UNROLL
-  for (int c = 0; c < C; ++c) sums[c] = total[c];
+  for (int c = 0; c < C; ++c) sums[c] = total[c] + (accumulate ? sums[c] : T(0));
 }
 
 template <class T>
@@ -36,8 +36,16 @@ static void sum_pixels(const T* image, int64_t pixels, int64_t step, int64_t cha
   for (int64_t c = 0; c < channels; c += L) {
     const int64_t n = smaller(L, channels - c);
     const Mask<T> mask = first_lanes<T>(n);
-    Vec<T> sum = accumulate ? load_masked(sums + c, mask) : Vec<T>{};
-    for (int64_t p = 0; p < pixels; ++p) sum += load_masked(image + p * step + c, mask);
-    store_first(sums + c, sum, n);
+    // Four sums that do not wait for each other, and round less than one.
+    Vec<T> sum[4] = {};
+    int64_t p = 0;
+    for (; p + 4 <= pixels; p += 4) {
+      SCRATCHNET_UNROLL
+      for (int i = 0; i < 4; ++i) sum[i] += load_masked(image + (p + i) * step + c, mask);
+    }
+    for (; p < pixels; ++p) sum[0] += load_masked(image + p * step + c, mask);
+    Vec<T> total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    if (accumulate) total += load_masked(sums + c, mask);
+    store_first(sums + c, total, n);
   }
 }

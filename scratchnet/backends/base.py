@@ -112,6 +112,10 @@ class Backend(ABC):
         """True if the method ``op`` would run with these arguments, else a line saying why not."""
         return True
 
+    def how(self, op: str, *args: Any, **kwargs: Any) -> str:
+        """Say in a few words how a supported call would run; ``scratchnet.explain`` shows it."""
+        return "runs"
+
     # -- plain operations ------------------------------------------------------------------------
 
     @abstractmethod

@@ -128,6 +128,15 @@ class CppBackend(Backend):
             return "needs all tensors to have one dtype, and float32 and float64 are mixed"
         return True
 
+    def how(self, op: str, *args: Any, **kwargs: Any) -> str:
+        """Name the instruction set, or say why torch's own convolution runs."""
+        if op in ("conv2d_forward", "conv2d_backward"):
+            weight = args[1] if op == "conv2d_forward" else args[2]
+            reason = _left_to_torch(weight, kwargs["groups"])
+            if reason:
+                return f"runs, by torch's own convolution: {reason}"
+        return f"runs, with {_extension().isa()} instructions"
+
     def conv2d_forward(
         self,
         x: Tensor,
@@ -141,6 +150,8 @@ class CppBackend(Backend):
     ) -> Tensor:
         """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
         check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+        if _left_to_torch(weight, groups):
+            return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y: Tensor = _extension().conv2d_forward(x, weight, bias, stride, padding, dilation, groups)
         return y
 
@@ -158,6 +169,8 @@ class CppBackend(Backend):
     ) -> Grads:
         """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
         check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
+        if _left_to_torch(weight, groups):
+            return _torch_backward(grad_y, x, weight, stride, padding, dilation, groups, needs)
         grads: Grads = _extension().conv2d_backward(
             grad_y, x, weight, stride, padding, dilation, groups, needs
         )
@@ -181,7 +194,7 @@ class CppBackend(Backend):
         """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled picture is
         never made: docs/adr/0007-upsampling-algebra.md.
         """
-        if conv["stride"] != (1, 1):
+        if conv["stride"] != (1, 1) or _left_to_torch(weight, conv["groups"]):
             return super().upsample_conv2d_forward(x, weight, bias, scale=scale, **conv)
         check_upsample(x, scale)
         check_conv2d(_upsampled(x, scale), weight, bias, **conv)
@@ -199,7 +212,8 @@ class CppBackend(Backend):
         **conv: Any,
     ) -> Grads:
         """See :meth:`Backend.upsample_conv2d_backward`."""
-        if conv["stride"] != (1, 1) or not (needs[0] and needs[1]):
+        by_parts = conv["stride"] != (1, 1) or _left_to_torch(weight, conv["groups"])
+        if by_parts or not (needs[0] and needs[1]):
             return super().upsample_conv2d_backward(
                 grad_y, x, weight, scale=scale, needs=needs, **conv
             )
@@ -215,10 +229,58 @@ class CppBackend(Backend):
         return grad_x, grad_weight, grad_bias
 
     def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
-        """See :meth:`Backend.chain`; upsampling is limited to convolutions without stride."""
-        if any(link.scale is not None and link.stride != (1, 1) for link in links):
-            return None
+        """See :meth:`Backend.chain`; None if a link is not for these kernels."""
+        for link in links:
+            if link.scale is not None and link.stride != (1, 1):
+                return None
+            if _too_narrow(link.in_channels, link.out_channels, link.groups):
+                return None
         return _plan(links, (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
+
+
+# Channels per group below which the vectors stay mostly empty: benchmarks/convolutions.py.
+_FEWEST_PER_GROUP = 8
+
+
+def _left_to_torch(weight: Tensor, groups: int) -> str | None:
+    """Return why torch's own convolution is faster here; None where ours is."""
+    return _too_narrow(weight.shape[1] * groups, weight.shape[0], groups)
+
+
+def _too_narrow(in_channels: int, out_channels: int, groups: int) -> str | None:
+    fewest = min(in_channels, out_channels) // groups
+    if groups > 1 and fewest < _FEWEST_PER_GROUP:
+        return f"{groups} groups of {fewest} channels do not fill the vectors of these kernels"
+    return None
+
+
+def _torch_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    needs: Needs,
+) -> Grads:
+    grads = torch.ops.aten.convolution_backward(
+        grad_y,
+        x,
+        weight,
+        [weight.shape[0]],
+        stride,
+        padding,
+        dilation,
+        False,  # not transposed
+        (0, 0),  # output_padding
+        groups,
+        needs,
+    )
+    grad_x, grad_weight, grad_bias = (
+        g if need else None for g, need in zip(grads, needs, strict=True)
+    )
+    return grad_x, grad_weight, grad_bias
 
 
 def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> CppChain:

@@ -216,7 +216,7 @@ def explain(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -
             reasons[name] = str(error)
             continue
         if running is not None and candidate.name == running.name:
-            reasons[name] = "runs"
+            reasons[name] = candidate.how(op, *args, **kwargs)
         elif verdict is not True:
             reasons[name] = verdict
         elif not is_auto(choice):
