@@ -4,6 +4,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/convolution.h>
+#include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/utils/pybind.h>
@@ -121,6 +123,24 @@ Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::T
                                   needs[2] ? grad_bias->mutable_data_ptr<T>() : nullptr);
   });
   return result;
+}
+
+// torch's own convolution, for the shapes it is better at; scratchnet/backends/cpp.py decides.
+at::Tensor torch_conv2d_forward(const at::Tensor& x, const at::Tensor& weight, const Optional& bias,
+                                Pair stride, Pair padding, Pair dilation, int64_t groups) {
+  return at::convolution(x, weight, bias, stride, padding, dilation, false, {0, 0}, groups);
+}
+
+Grads torch_conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::Tensor& weight,
+                            Pair stride, Pair padding, Pair dilation, int64_t groups,
+                            std::array<bool, 3> needs) {
+  const auto [grad_x, grad_weight, grad_bias] =
+      at::convolution_backward(grad_y, x, weight, at::IntArrayRef{weight.size(0)}, stride, padding,
+                               dilation, false, {0, 0}, groups, needs);
+  const auto if_needed = [&](int i, const at::Tensor& grad) {
+    return needs[i] ? Optional(grad) : std::nullopt;
+  };
+  return {if_needed(0, grad_x), if_needed(1, grad_weight), if_needed(2, grad_bias)};
 }
 
 at::Tensor upsample_nearest_forward(const at::Tensor& x, Pair scale) {
@@ -244,6 +264,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("conv2d_forward", &conv2d_forward, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
   m.def("conv2d_backward", &conv2d_backward, no_gil, py::arg("grad_y"), py::arg("x"),
+        py::arg("weight"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"), py::arg("needs"));
+  m.def("torch_conv2d_forward", &torch_conv2d_forward, no_gil, py::arg("x"), py::arg("weight"),
+        py::arg("bias"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
+        py::arg("groups"));
+  m.def("torch_conv2d_backward", &torch_conv2d_backward, no_gil, py::arg("grad_y"), py::arg("x"),
         py::arg("weight"), py::arg("stride"), py::arg("padding"), py::arg("dilation"),
         py::arg("groups"), py::arg("needs"));
   m.def("upsample_nearest_forward", &upsample_nearest_forward, no_gil, py::arg("x"),

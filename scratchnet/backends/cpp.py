@@ -150,9 +150,11 @@ class CppBackend(Backend):
     ) -> Tensor:
         """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
         check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-        if _left_to_torch(weight, groups):
-            return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-        y: Tensor = _extension().conv2d_forward(x, weight, bias, stride, padding, dilation, groups)
+        module = _extension()
+        run = (
+            module.torch_conv2d_forward if _left_to_torch(weight, groups) else module.conv2d_forward
+        )
+        y: Tensor = run(x, weight, bias, stride, padding, dilation, groups)
         return y
 
     def conv2d_backward(
@@ -169,11 +171,10 @@ class CppBackend(Backend):
     ) -> Grads:
         """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
         check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
-        if _left_to_torch(weight, groups):
-            return _torch_backward(grad_y, x, weight, stride, padding, dilation, groups, needs)
-        grads: Grads = _extension().conv2d_backward(
-            grad_y, x, weight, stride, padding, dilation, groups, needs
-        )
+        module = _extension()
+        to_torch = _left_to_torch(weight, groups) is not None
+        run = module.torch_conv2d_backward if to_torch else module.conv2d_backward
+        grads: Grads = run(grad_y, x, weight, stride, padding, dilation, groups, needs)
         return grads
 
     def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
@@ -252,35 +253,6 @@ def _too_narrow(in_channels: int, out_channels: int, groups: int) -> str | None:
     if groups > 1 and fewest < _FEWEST_PER_GROUP:
         return f"{groups} groups of {fewest} channels do not fill the vectors of these kernels"
     return None
-
-
-def _torch_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    needs: Needs,
-) -> Grads:
-    grads = torch.ops.aten.convolution_backward(
-        grad_y,
-        x,
-        weight,
-        [weight.shape[0]],
-        stride,
-        padding,
-        dilation,
-        False,  # not transposed
-        (0, 0),  # output_padding
-        groups,
-        needs,
-    )
-    grad_x, grad_weight, grad_bias = (
-        g if need else None for g, need in zip(grads, needs, strict=True)
-    )
-    return grad_x, grad_weight, grad_bias
 
 
 def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> CppChain:
