@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py requirements.txt $(wildcard csrc/* csrc/*/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-browser lint types format clean
+.PHONY: help train test test-browser lint types sanitize format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,18 @@ lint: $(STAMP)  ## Check style and formatting
 
 types: $(STAMP)  ## Check types
 	$(BIN)/mypy
+
+# The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the package: every
+# read outside a tensor and every overflow ends the run.
+SANITIZED := build/sanitize
+KERNEL_TESTS := test_backends.py test_kernels.py test_conv.py test_upsampling.py test_sequential.py
+
+sanitize: $(STAMP)  ## Run the kernels' tests under AddressSanitizer and UBSan
+	SCRATCHNET_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-temp $(SANITIZED)-temp \
+	    --build-lib $(SANITIZED)
+	cd $(SANITIZED) && LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    OMP_NUM_THREADS=2 ../../$(BIN)/python -m pytest -p no:cacheprovider \
+	    $(addprefix ../../tests/,$(KERNEL_TESTS)) $(ARGS)
 
 format: $(STAMP)  ## Put the sources in the project's format
 	$(BIN)/ruff check --fix .

@@ -39,6 +39,12 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # -ffast-math: NaN and infinity must come out as in torch. No -std: torch chooses it.
 FLAGS = ["-O3", "-fopenmp", "-fvisibility=hidden"]
 KERNEL_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
+if os.environ.get("SCRATCHNET_SANITIZE", "") not in ("", "0"):  # see `make sanitize`
+    SANITIZE = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    FLAGS, KERNEL_FLAGS = FLAGS + SANITIZE, KERNEL_FLAGS + SANITIZE
+    LINK_FLAGS = ["-fsanitize=address,undefined"]
+else:
+    LINK_FLAGS = []
 ISA_FLAGS: dict[str, list[str]] = {"generic": []}
 if X86:
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
@@ -132,7 +138,10 @@ def compiler_version() -> str:
 
 def extension() -> Extension:
     """The extension, or without torch a stand-in, so that the build gets as far as the record."""
-    arguments: dict[str, Any] = {"extra_compile_args": FLAGS}
+    arguments: dict[str, Any] = {
+        "extra_compile_args": FLAGS,
+        "extra_link_args": LINK_FLAGS,
+    }
     if X86:
         arguments["define_macros"] = [("SCRATCHNET_X86", None)]
     return (Extension if torch is None else CppExtension)("scratchnet._C", SOURCES, **arguments)

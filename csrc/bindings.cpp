@@ -14,6 +14,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -261,6 +262,16 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.doc() = "scratchnet's C++ kernels; use them through scratchnet.backends.cpp.";
   m.attr("torch_version") = TORCH_VERSION;
   m.def("isa", [] { return scratchnet::current_isa().name; }, "The instruction set in use.");
+  m.def(
+      "instruction_sets",
+      [] {
+        std::vector<std::string> names;
+        while (const char* name = scratchnet::usable_isa(static_cast<int>(names.size()))) {
+          names.emplace_back(name);
+        }
+        return names;
+      },
+      "Those that this processor has, the best first.");
   m.def("conv2d_forward", &conv2d_forward, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
   m.def("conv2d_backward", &conv2d_backward, no_gil, py::arg("grad_y"), py::arg("x"),

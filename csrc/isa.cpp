@@ -2,6 +2,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels.h"
 
@@ -26,20 +27,22 @@ struct Candidate {
   bool usable;
 };
 
-const Isa& choose() {
+std::vector<Candidate> candidates() {
 #ifdef SCRATCHNET_X86
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl");
-  const Candidate candidates[] = {
-      {&avx512::isa, avx512}, {&avx2::isa, avx2}, {&generic::isa, true}};
+  return {{&avx512::isa, avx512}, {&avx2::isa, avx2}, {&generic::isa, true}};
 #else
-  const Candidate candidates[] = {{&generic::isa, true}};
+  return {{&generic::isa, true}};
 #endif
+}
+
+const Isa& choose() {
   const char* wanted = std::getenv("SCRATCHNET_ISA");
   std::string names;
-  for (const Candidate& candidate : candidates) {
+  for (const Candidate& candidate : candidates()) {
     if (wanted && *wanted && std::strcmp(wanted, candidate.isa->name) != 0) {
       names += std::string(names.empty() ? "" : ", ") + candidate.isa->name;
       continue;
@@ -59,6 +62,13 @@ const Isa& choose() {
 const Isa& current_isa() {
   static const Isa& isa = choose();
   return isa;
+}
+
+const char* usable_isa(int i) {
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.usable && i-- == 0) return candidate.isa->name;
+  }
+  return nullptr;
 }
 
 }  // namespace scratchnet

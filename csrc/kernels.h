@@ -119,4 +119,7 @@ inline const Kernels<double>& kernels_of<double>(const Isa& isa) {
 // std::runtime_error if that one is unknown or not there.
 const Isa& current_isa();
 
+// The name of the i-th best one that this processor has; null if there are not so many.
+const char* usable_isa(int i);
+
 }  // namespace scratchnet

@@ -114,6 +114,11 @@ class CppBackend(Backend):
         module = _load()
         return module if isinstance(module, str) else True
 
+    def instruction_sets(self) -> list[str]:
+        """Return those that this processor has, the best first; SCRATCHNET_ISA chooses another."""
+        names: list[str] = _extension().instruction_sets()
+        return names
+
     def supports(self, op: str, *args: Any, **kwargs: Any) -> Verdict:
         """True if all tensors are on the CPU and of one dtype, float32 or float64."""
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]

@@ -1,0 +1,114 @@
+"""The C++ kernels: every instruction set, any number of threads, odd numbers, accuracy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+import scratchnet
+from scratchnet import models
+from scratchnet.testing.tensors import normal
+
+GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+
+
+def step(batch: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Return the output, the input gradient and all parameter gradients of the paper's network."""
+    model = models.noise2noise(generator=torch.Generator().manual_seed(1)).to(dtype=dtype)
+    y = model.forward(normal((batch, 3, 12, 20), dtype, 2))
+    grad_x = model.backward(normal(y.shape, dtype, 3))
+    return [y, grad_x, *(grad for _, grad in model.param())]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_any_number_of_threads_gives_the_same_bits(batch: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3, 8):
+            torch.set_num_threads(threads)
+            results.append(step(batch))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("isa", scratchnet.backends.get("cpp").instruction_sets()[1:])
+def test_the_conformance_kit_passes_on_every_instruction_set(isa: str) -> None:
+    """In a process of its own: it is chosen once. The best one is what all other tests run on."""
+    code = (
+        "import torch, scratchnet._C, scratchnet.testing as t\n"
+        f"assert scratchnet._C.isa() == {isa!r}\n"
+        "t.check_backend('cpp')\n"
+        "print('passed')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"SCRATCHNET_ISA": isa},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip().endswith("passed"), run.stderr
+
+
+def test_an_unknown_instruction_set_is_named() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "import torch, scratchnet._C as c; c.isa()"],
+        env=os.environ | {"SCRATCHNET_ISA": "mmx"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "SCRATCHNET_ISA=mmx is not an instruction set" in run.stderr
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e-42])
+@pytest.mark.parametrize("channels", [3, 32])
+def test_odd_numbers_come_out_as_in_torch(value: float, channels: int) -> None:
+    x = normal((1, channels, 6, 7), torch.float32, 1)
+    x[0, 1, 2, 3] = value
+    weight = normal((channels, channels, 3, 3), torch.float32, 2)
+    ours = scratchnet.backends.get("cpp").conv2d_forward(x, weight, None, **GEOMETRY)
+    theirs = torch.nn.functional.conv2d(x, weight, padding=1)
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    assert torch.equal(ours.isposinf(), theirs.isposinf())
+    assert torch.equal(ours.isneginf(), theirs.isneginf())
+
+
+@pytest.mark.parametrize("activation", [scratchnet.ReLU, scratchnet.Sigmoid])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fused_activations_are_torchs(activation: type, dtype: torch.dtype) -> None:
+    """A convolution that copies its input, and numbers of all sizes through the activation."""
+    sizes = [0.0, 1e-42, 1e-30, 0.1, 0.5, 1.0, 3.0, 17.0, 88.0, 89.0, 103.0, 120.0, 700.0, 1e30]
+    numbers = torch.tensor([*sizes, float("inf"), float("nan")], dtype=dtype)
+    x = torch.stack([numbers, -numbers]).view(1, 1, 4, 8)
+    copy = scratchnet.Conv2d(1, 1, 1, bias=False, dtype=dtype)
+    copy.weight.fill_(1)
+    fused = scratchnet.Sequential(copy, activation()).forward(x)
+    torch.testing.assert_close(fused, activation().forward(x), equal_nan=True, rtol=3e-7, atol=0)
+
+
+def test_every_gradient_is_as_accurate_as_torchs() -> None:
+    """Errors against float64, of a step that has no ReLU whose input is so near 0 that it flips."""
+    model = models.noise2noise(generator=torch.Generator().manual_seed(1))
+    twin = scratchnet.to_torch(model)
+    x, grad_y = normal((8, 3, 32, 32), torch.float32, 2), normal((8, 3, 32, 32), torch.float32, 3)
+
+    def torchs(dtype: torch.dtype) -> list[Tensor]:
+        net, leaf = twin.to(dtype=dtype), x.to(dtype).requires_grad_()
+        y = net(leaf)
+        return [y.detach(), *torch.autograd.grad(y, [leaf, *net.parameters()], grad_y.to(dtype))]
+
+    theirs, exact = torchs(torch.float32), torchs(torch.float64)
+    y = model.forward(x)
+    ours = [y, model.backward(grad_y), *(grad for _, grad in model.param())]
+    for a, b, truth in zip(ours, theirs, exact, strict=True):
+        error, torch_error = ((t.double() - truth).norm() / truth.norm() for t in (a, b))
+        assert error <= 1.5 * torch_error
