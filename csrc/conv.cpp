@@ -123,7 +123,9 @@ int64_t Correlation<T>::tasks(int64_t stage) const {
 
 template <class T>
 int64_t Correlation<T>::products_size() const {
-  return by_products_ ? in_pixels_ * vectors_ * kernels_.lanes : 0;
+  // gather_taps reads up to 3 elements past the last product.
+  const int64_t slack = std::max<int64_t>(kernels_.lanes, 4);
+  return by_products_ ? in_pixels_ * vectors_ * kernels_.lanes + slack : 0;
 }
 
 template <class T>
