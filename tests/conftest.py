@@ -35,7 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop(dispatch.VARIABLE, None)
     if config.getoption("--backend"):  # from the start, for fixtures that serve several tests
         os.environ[dispatch.VARIABLE] = config.getoption("--backend")
-    torch.set_num_threads(1)  # the shapes are small: more threads would only wait for each other
+    # The shapes are small: more threads would only wait for each other, here and in subprocesses.
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
