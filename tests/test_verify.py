@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_a_wrong_kernel_is_caught_and_can_be_replayed(mutant: type, tmp_path: Pa
 
 
 class WrongChain(OneByOne):
-    """Forgets the last link's weight gradient, or the last row of the output."""
+    """Has one of several faults, large and small."""
 
     fault = "backward"
 
@@ -132,8 +133,15 @@ class WrongChain(OneByOne):
 
     def backward(self, *args: object) -> torch.Tensor:
         grad_x = super().backward(*args)
+        grad_weights, grad_biases = args[5:]
         if self.fault == "backward":
-            args[5][-1].zero_()
+            grad_weights[-1].zero_()
+        elif self.fault == "one element":
+            grad_weights[-1][0, 1, 2, 0] *= 1.01
+        elif self.fault == "border":
+            grad_x[-1, :, :, -1] *= 0.99
+        elif self.fault == "bias":
+            grad_biases[2][3] += 1e-3 * grad_biases[2].abs().max()
         return grad_x
 
 
@@ -152,7 +160,17 @@ def chained() -> Iterator[type[WrongChain]]:
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("none", ""), ("forward", "output of chain"), ("backward", "grad_weight 3 of chain")],
+    [
+        ("none", ""),
+        ("forward", "output of chain"),
+        ("backward", "grad_weight 3 of chain"),
+        (
+            "one element",
+            r"grad_weight 3 of chain .*: 1 of 864 elements, the worst at \[0, 1, 2, 0\]",
+        ),
+        ("border", r"grad_x of chain .* elements, the worst at \[1, \d, \d, 11\]"),
+        ("bias", r"grad_bias 2 of chain .*: 1 of 32 elements, the worst at \[3\]"),
+    ],
 )
 def test_a_wrong_chain_is_caught_and_can_be_replayed(
     fault: str,
@@ -176,6 +194,87 @@ def test_a_wrong_chain_is_caught_and_can_be_replayed(
     assert "chain on 'chained'" in replay(path)
 
 
+class Inexact(faulty.Mutant):
+    """Every convolution is off by a rounding error, up or down."""
+
+    name = "inexact"
+
+    def conv2d_forward(self, x: torch.Tensor, *args: object, **options: object) -> torch.Tensor:
+        y = super().conv2d_forward(x, *args, **options)
+        return y + torch.finfo(y.dtype).eps * normal(y.shape, y.dtype, 5).sign()
+
+    def chain(self, x: torch.Tensor, links: tuple) -> Chain:
+        return OneByOne(self, links)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_numbers_on_the_kink_may_fall_to_either_side(dtype: torch.dtype) -> None:
+    """The convolution's two terms cancel: what is left is rounding, and ReLU opens or closes."""
+    model = scratchnet.Sequential(
+        scratchnet.Conv2d(2, 1, 1, bias=False, backend=Inexact()),
+        scratchnet.ReLU(),
+        scratchnet.Conv2d(1, 3, 3, backend=Inexact()),
+    ).to(dtype=dtype)
+    inexact, exact = Inexact(), scratchnet.backends.get("reference")
+    for layer in (model[0], model[2]):
+        layer.backend = inexact
+    model[0].weight.copy_(torch.tensor([1.1, -1.1]).view(1, 2, 1, 1))
+    x = normal((2, 1, 7, 5), dtype, 0).expand(2, 2, 7, 5)
+    y = model(x)
+    grad_y = normal(y.shape, dtype, 1)
+    grad_x = model.backward(grad_y)
+    for layer in (model[0], model[2]):
+        layer.backend = exact
+    model(x)
+    expected = model.backward(grad_y)
+    assert not torch.allclose(grad_x, expected, rtol=0.1), "no number fell to the other side"
+
+
+def test_numbers_beyond_the_dtypes_range_are_not_compared() -> None:
+    model = scratchnet.Sequential(
+        scratchnet.Conv2d(1, 1, 3, backend=Inexact()), scratchnet.Conv2d(1, 1, 3, backend=Inexact())
+    )
+    layer = scratchnet.Conv2d(1, 1, 3, backend=Inexact())
+    x = torch.full((1, 1, 8, 8), 3e38)
+    for module in (model, layer):
+        for value, _ in module.param():
+            value.fill_(2)
+        y = module(x)
+        assert not y.isfinite().any()
+        module.backward(torch.ones_like(y))
+
+
+def test_a_backend_that_is_not_registered_is_found_again_by_its_class(tmp_path: Path) -> None:
+    with pytest.raises(verify.VerificationError):
+        conv(faulty.OverlapsForgotten())
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(verify.VerificationError, match="on backend 'mutant' differs"):
+        replay(path)
+
+
+def test_a_replay_runs_on_as_many_threads_as_the_call_did(tmp_path: Path) -> None:
+    class OnThreads(faulty.Mutant):
+        seen: ClassVar[list[int]] = []
+
+        def upsample_nearest_forward(self, x: torch.Tensor, **options: object) -> torch.Tensor:
+            self.seen.append(torch.get_num_threads())
+            return super().upsample_nearest_forward(x, **options) + (self.seen[-1] - 1)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(verify.VerificationError, match="3 threads; to reproduce"):
+            upsample(OnThreads(), 2)
+    finally:
+        torch.set_num_threads(before)
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(verify.VerificationError):
+        replay(path, OnThreads())
+    assert "equals the reference" in replay(path, OnThreads(), threads=1)
+    assert OnThreads.seen == [3, 3, 1]
+    assert torch.get_num_threads() == before
+
+
 def test_a_saved_call_lies_in_memory_as_it_did(tmp_path: Path) -> None:
     from scratchnet.backends.callfile import SavedCall, read
 
@@ -188,9 +287,9 @@ def test_a_saved_call_lies_in_memory_as_it_did(tmp_path: Path) -> None:
         "empty": base[:0],
         "number": base[0, 0, 0, 0],
     }
-    path = SavedCall("conv2d_forward", "cpp", tensors, {"stride": (2, 1), "groups": 1}).write()
+    path = SavedCall("conv2d_forward", "cpp", tensors, {"stride": (2, 1), "groups": 1}, 3).write()
     call = read(path)
-    assert (call.op, call.backend) == ("conv2d_forward", "cpp")
+    assert (call.op, call.backend, call.threads) == ("conv2d_forward", "cpp", 3)
     assert call.options == {"stride": [2, 1], "groups": 1}
     for name, tensor in tensors.items():
         assert torch.equal(call.tensors[name], tensor)

@@ -56,6 +56,16 @@ class Link:
     scale: Pair | None = None
     activation: Activation = "none"
 
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What a backend's convolution takes besides its tensors."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
 
 class Chain(ABC):
     """Several links run as one, for inputs of one shape and dtype; made by :meth:`Backend.chain`.

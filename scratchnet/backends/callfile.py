@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scratchnet.errors import DataError
 
-FORMAT = "scratchnet call 1"
+FORMAT = "scratchnet call 2"
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class SavedCall:
 
     Attributes:
         op: the operation, e.g. ``"conv2d_forward"``; for a chain ``"chain"``.
-        backend: the name of the backend that ran it.
+        backend: what finds the backend that ran it: a name, or ``"package.module:Class"``.
         tensors: its tensor arguments by name, with their strides.
         options: its other arguments, as JSON gives them back.
+        threads: how many of torch's threads it ran on.
     """
 
     op: str
     backend: str
     tensors: dict[str, Tensor]
     options: dict[str, Any]
+    threads: int
 
     def write(self) -> Path:
         """Write the call to a new file in the current folder, or, where that cannot be written to,
@@ -45,6 +47,7 @@ class SavedCall:
             "backend": self.backend,
             "options": self.options,
             "strides": strides,
+            "threads": self.threads,
         }
         content = save(
             {
@@ -83,6 +86,7 @@ def read(path: str | Path) -> SavedCall:
         about["backend"],
         {name: _laid_out(tensors[name], stride) for name, stride in about["strides"].items()},
         about["options"],
+        about["threads"],
     )
 
 

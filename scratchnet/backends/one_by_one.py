@@ -30,7 +30,7 @@ class OneByOne(Chain):
         for link, weight, bias in zip(self.links, weights, biases, strict=True):
             if link.scale is not None:
                 x = self.backend.upsample_nearest_forward(x, scale=link.scale)
-            y = self.backend.conv2d_forward(x, weight, bias, **_geometry(link))
+            y = self.backend.conv2d_forward(x, weight, bias, **link.geometry)
             y = _activate(y, link)
             kept.append((x, y))
             x = y
@@ -55,7 +55,7 @@ class OneByOne(Chain):
                 _activation_backward(grad, link_y, link),
                 link_x,
                 weights[i],
-                **_geometry(link),
+                **link.geometry,
                 needs=(True, True, grad_bias is not None),
             )
             assert grad_x is not None
@@ -67,15 +67,6 @@ class OneByOne(Chain):
             if link.scale is not None:
                 grad = self.backend.upsample_nearest_backward(grad, scale=link.scale)
         return grad
-
-
-def _geometry(link: Link) -> dict[str, Any]:
-    return {
-        "stride": link.stride,
-        "padding": link.padding,
-        "dilation": link.dilation,
-        "groups": link.groups,
-    }
 
 
 def _activate(y: Tensor, link: Link) -> Tensor:

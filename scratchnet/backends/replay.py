@@ -15,34 +15,49 @@ from scratchnet.backends.verify import VerifiedBackend
 from scratchnet.errors import BackendError
 
 
-def replay(path: str | Path, backend: str | Backend | None = None) -> str:
+def replay(
+    path: str | Path, backend: str | Backend | None = None, threads: int | None = None
+) -> str:
     """Run a call that was saved by the cross-check once more, checked; return what was run.
 
     Args:
         path: the file.
         backend: where to run it; None for the backend that ran it before.
+        threads: of torch's; None for as many as before.
 
     Raises:
         VerificationError: the result still differs.
         DataError: the file cannot be read.
+        PluginError: there is no such backend (any more).
+        BackendError: the backend is not available here, or does not run this call.
     """
     call = read(path)
-    chosen = registry.get(backend or call.backend) if not isinstance(backend, Backend) else backend
-    inner = VerifiedBackend(chosen)
-    options = _with_pairs(call.options)
-    if call.op == "chain":
-        _replay_chain(inner, call, options["links"])
-    else:
-        names = {"x", "weight", "bias"} if "forward" in call.op else {"grad_y", "x", "weight"}
-        order = [n for n in ("grad_y", "x", "weight", "bias") if n in names]
-        if call.op.startswith("upsample_nearest"):
-            order = [n for n in order if n in call.tensors]
-        getattr(inner, call.op)(*(call.tensors.get(n) for n in order), **options)
+    chosen = backend if isinstance(backend, Backend) else registry.get(backend or call.backend)
+    available = chosen.available()
+    if available is not True:
+        raise BackendError(f"backend {chosen.name!r} is not available: {available}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or call.threads)
+    try:
+        _run(VerifiedBackend(chosen), call)
+    finally:
+        torch.set_num_threads(before)
     shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in call.tensors.items())
     return f"{call.op} on {chosen.name!r} ({shapes}) equals the reference"
 
 
-def _replay_chain(inner: VerifiedBackend, call: SavedCall, links: Sequence[dict[str, Any]]) -> None:
+def _run(inner: VerifiedBackend, call: SavedCall) -> None:
+    options = _with_pairs(call.options)
+    if call.op == "chain":
+        _run_chain(inner, call, options["links"])
+        return
+    names = ["x", "weight", "bias"] if "forward" in call.op else ["grad_y", "x", "weight"]
+    if call.op.startswith("upsample_nearest"):
+        names = names[:1]
+    getattr(inner, call.op)(*map(call.tensors.get, names), **options)
+
+
+def _run_chain(inner: VerifiedBackend, call: SavedCall, links: Sequence[dict[str, Any]]) -> None:
     made = tuple(Link(**_with_pairs(link)) for link in links)
     x = call.tensors["x"]
     weights = [call.tensors[f"weight.{i}"] for i in range(len(made))]

@@ -16,7 +16,7 @@ from torch import Tensor
 from scratchnet.backends import registry
 from scratchnet.backends.base import Backend, Chain, Grads, Link, Verdict
 from scratchnet.backends.mismatch import VerificationError, difference, fail
-from scratchnet.backends.tolerance import tolerance
+from scratchnet.backends.tolerance import terms_of_gradients, tolerance
 from scratchnet.backends.verify_chain import VerifiedChain
 
 __all__ = ["VerificationError", "VerifiedBackend", "enabled", "verified"]
@@ -104,14 +104,12 @@ class VerifiedBackend(Backend):
     def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
         """The inner backend's chain, checked; see Backend."""
         chain = self.inner.chain(x, links)
-        return None if chain is None else VerifiedChain(self.reference, self.name, chain, links)
+        return None if chain is None else VerifiedChain(self.inner, chain, links)
 
     def _run_backward(
         self, op: str, grad_y: Tensor, x: Tensor, weight: Tensor, options: dict[str, Any]
     ) -> Grads:
-        scale = options.get("scale", (1, 1))
-        places = grad_y.numel() // max(grad_y.shape[1], 1)
-        terms = max(places, weight[:, 0].numel() * scale[0] * scale[1])
+        terms = terms_of_gradients(grad_y, weight, options.get("scale", (1, 1)))
         tensors = {"grad_y": grad_y, "x": x, "weight": weight}
         grads: Grads = self._run(op, tensors, options, terms)
         return grads
@@ -140,5 +138,5 @@ class VerifiedBackend(Backend):
             fault = difference(actual, same, rtol * scale)
             if fault:
                 given = {name: t for name, t in tensors.items() if t is not None}
-                fail(self.name, op, what, fault, given, options)
+                fail(self.inner, op, what, fault, given, options)
         return result

@@ -9,43 +9,35 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchnet.backends import registry
 from scratchnet.backends.base import Backend, Chain, Link
-from scratchnet.backends.mismatch import difference, fail, largest
-from scratchnet.backends.one_by_one import OneByOne
-from scratchnet.backends.tolerance import tolerance
-
-# A rounding error can move a number across ReLU's kink, which changes single elements of a chain's
-# gradients by as much as they are large; a wrong kernel changes most of them.
-CHAIN_GRADIENTS = {torch.float32: 1e-2, torch.float64: 1e-6}
+from scratchnet.backends.mismatch import difference, fail
+from scratchnet.backends.running_error import Estimate, RunningError
 
 
 class VerifiedChain(Chain):
     """Runs a chain, and its links one by one on the reference, and raises where they differ.
 
     Args:
-        reference: what the links are run on one by one.
-        name: of the backend that made the chain.
+        backend: what made the chain.
         inner: the chain whose results are returned.
         links: of the chain.
     """
 
-    def __init__(
-        self, reference: Backend, name: str, inner: Chain, links: tuple[Link, ...]
-    ) -> None:
-        self.name, self.inner, self.links = name, inner, links
-        self.plain = OneByOne(reference, links)
+    def __init__(self, backend: Backend, inner: Chain, links: tuple[Link, ...]) -> None:
+        self.backend, self.inner, self.links = backend, inner, links
+        self.reference = registry.get("reference")
 
     def forward(
         self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
     ) -> tuple[Tensor, Any]:
         """Checked; see Chain."""
+        given = _named(x, weights, biases)
         y, kept = self.inner.forward(x, weights, biases, keep=keep)
-        expected, plain_kept = self.plain.forward(x, weights, biases, keep=keep)
-        rtol = len(self.links) * tolerance(x.dtype, max(w[0].numel() for w in weights))
-        fault = difference(y, expected, rtol * largest(expected))
-        if fault:
-            self._fail("output", fault, x, weights, biases, {})
-        return y, (kept, plain_kept, list(biases))
+        plain = RunningError(self.reference, self.links, x.dtype)
+        expected, plain_kept = plain.forward(x, weights, biases)
+        self._compare("output", y, expected, given)
+        return y, (kept, plain, plain_kept, given)
 
     def backward(
         self,
@@ -58,44 +50,33 @@ class VerifiedChain(Chain):
         grad_biases: Sequence[Tensor | None],
     ) -> Tensor:
         """Checked; see Chain."""
-        inner_kept, plain_kept, biases = kept
-        plain_w = [torch.zeros_like(g) for g in grad_weights]
-        plain_b = [None if g is None else torch.zeros_like(g) for g in grad_biases]
+        inner_kept, plain, plain_kept, given = kept
+        given = {**given, "grad_y": grad_y}
         own_w = [torch.zeros_like(g) for g in grad_weights]
         own_b = [None if g is None else torch.zeros_like(g) for g in grad_biases]
-        expected = self.plain.backward(grad_y, x, y, plain_kept, weights, plain_w, plain_b)
         grad_x = self.inner.backward(grad_y, x, y, inner_kept, weights, own_w, own_b)
-        for what, actual, same in [
-            ("grad_x", grad_x, expected),
-            *(
-                (f"grad_weight {i}", a, e)
-                for i, (a, e) in enumerate(zip(own_w, plain_w, strict=True))
-            ),
-            *(
-                (f"grad_bias {i}", a, e)
-                for i, (a, e) in enumerate(zip(own_b, plain_b, strict=True))
-            ),
-        ]:
-            if actual is None or same is None:
-                continue
-            if not (actual - same).norm() <= CHAIN_GRADIENTS[x.dtype] * same.norm():
-                fault = difference(actual, same, 0 * same.abs())
-                self._fail(what, fault or "not finite", x, weights, biases, {"grad_y": grad_y})
+        of_input, of_parameters = plain.backward(grad_y, plain_kept, weights)
+        self._compare("grad_x", grad_x, of_input, given)
+        for i, (of_weight, of_bias) in enumerate(of_parameters):
+            self._compare(f"grad_weight {i}", own_w[i], of_weight, given)
+            if own_b[i] is not None:
+                self._compare(f"grad_bias {i}", own_b[i], of_bias, given)
         for total, own in zip((*grad_weights, *grad_biases), (*own_w, *own_b), strict=True):
             if total is not None and own is not None:
                 total.add_(own)
         return grad_x
 
-    def _fail(
-        self,
-        what: str,
-        fault: str,
-        x: Tensor,
-        weights: Sequence[Tensor],
-        biases: Sequence[Tensor | None],
-        more: dict[str, Tensor],
+    def _compare(
+        self, what: str, actual: Tensor | None, expected: Estimate, given: dict[str, Tensor]
     ) -> None:
-        tensors = {"x": x, **{f"weight.{i}": w for i, w in enumerate(weights)}, **more}
-        tensors |= {f"bias.{i}": b for i, b in enumerate(biases) if b is not None}
-        options = {"links": [asdict(link) for link in self.links]}
-        fail(self.name, "chain", what, fault, tensors, options)
+        fault = difference(actual, expected.value.to(given["x"].dtype), expected.bound)
+        if fault:
+            options = {"links": [asdict(link) for link in self.links]}
+            fail(self.backend, "chain", what, fault, given, options)
+
+
+def _named(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+) -> dict[str, Tensor]:
+    named = {"x": x, **{f"weight.{i}": weight for i, weight in enumerate(weights)}}
+    return named | {f"bias.{i}": bias for i, bias in enumerate(biases) if bias is not None}

@@ -79,8 +79,7 @@ def check(
 
         if names or arguments or shapes or only:
             raise ScratchnetError("--replay goes alone, or with --backend")
-        with options.machine(None, threads):
-            print(run_again(replay, backend))
+        print(run_again(replay, backend, threads))
         return
     with options.machine(backend, threads, verify):
         subjects = _subjects(names, arguments, shapes)
