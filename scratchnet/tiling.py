@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scratchnet.errors import ScratchnetError
+from scratchnet.errors import ScratchnetError, ShapeError
 from scratchnet.module import Module
 
 TILE = 256
@@ -127,7 +127,7 @@ def _keeps(probe: Module, height: int, width: int) -> bool:
     x = torch.full((1, 3, height, width), 0.5, dtype=torch.float64)
     try:
         return probe.forward(x).shape == x.shape
-    except ScratchnetError:  # too small for a kernel, or sizes that do not meet again at a skip
+    except ShapeError:  # too small for a kernel, or sizes that do not meet again at a skip
         return False
 
 

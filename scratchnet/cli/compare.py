@@ -144,6 +144,7 @@ def compare(
     ] = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
+    verify: options.Verify = False,
 ) -> None:
     """Train the same network here and in torch.nn with autograd, and compare them.
 
@@ -177,7 +178,7 @@ def compare(
         noise=noise, n_train=n_train, n_val=n_val, size=size, backend=backend, threads=threads,
     )  # fmt: skip
     screen = console()
-    with options.machine(settings.backend, settings.threads):
+    with options.machine(settings.backend, settings.threads, verify):
         result = _run(screen, settings, seeds, torch_seeds, layout, memory)
         out = _write(result, out)
     if as_json:
@@ -196,6 +197,12 @@ def compare(
             highlight=False,
             soft_wrap=True,
         )
+        if verify:
+            screen.print(
+                "verified: each kernel call equals the reference's; times and memory are of both",
+                highlight=False,
+                soft_wrap=True,
+            )
     if result.interrupted:
         screen.print("interrupted: this is what had been done", highlight=False)
         raise typer.Exit(130)

@@ -117,7 +117,7 @@ def machine(backend: str | None, threads: int | None, verify: bool = False) -> I
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
-    verified_before = os.environ.get(VERIFY_VARIABLE)
+    verified_before = {k: v for k, v in os.environ.items() if k == VERIFY_VARIABLE}
     if verify:  # in the environment, so that processes started from here verify, too
         os.environ[VERIFY_VARIABLE] = "1"
     try:
@@ -129,7 +129,8 @@ def machine(backend: str | None, threads: int | None, verify: bool = False) -> I
     finally:
         torch.set_num_threads(before)
         if verify:
-            os.environ[VERIFY_VARIABLE] = verified_before or "0"
+            del os.environ[VERIFY_VARIABLE]
+            os.environ |= verified_before
 
 
 def key_values(items: list[str]) -> dict[str, object]:

@@ -213,7 +213,7 @@ def train(
         _only_for_resume(given, preset_name, config, out, force)
     settings = _settings(preset_name, config, out, resume=resume, force=force).with_options(**given)
     screen = console()
-    with options.machine(None, settings.threads, verify):
+    with options.machine(settings.backend, settings.threads, verify):
         try:
             with TrainingProgress(screen) as progress:
                 run = runs.train(settings, out, resume=resume, force=force, callbacks=[progress])
