@@ -47,18 +47,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-NEEDS_A_COMPILER = ("test_cpp_runs.py", "test_plugins.py", "test_plugin_guide.py")
+NEEDS_CPP = ("test_cpp_runs.py", "test_kernels.py")
+NEEDS_A_COMPILER = (*NEEDS_CPP, "test_plugins.py", "test_plugin_guide.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what compiles where there is no compiler; and the proof that C++ ran only if the
-    build recorded, too, that it made no extension.
+    """Leave out what compiles where there is no compiler; and what the extension itself is tested
+    by only if the build recorded, too, that it made none.
     """
     if collection_path.name not in NEEDS_A_COMPILER or config.getoption("--require-cpp"):
         return None
     if any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
         return None
-    if collection_path.name != "test_cpp_runs.py":
+    if collection_path.name not in NEEDS_CPP:
         return True
     record = resources.files("scratchnet").joinpath("_build_info.json")
     return True if record.is_file() and not json.loads(record.read_text())["compiled"] else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +14,13 @@ from torch import Tensor
 import scratchnet
 from scratchnet import models
 from scratchnet.testing.tensors import normal
+
+@pytest.fixture(autouse=True)
+def _on_cpp() -> Iterator[None]:
+    """Whatever backend the rest of the suite runs on."""
+    with scratchnet.use_backend("cpp"):
+        yield
+
 
 GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
