@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any, Generic, TypeVar
 
 from scratchnet.errors import PluginError
@@ -86,8 +86,8 @@ class Registry(Generic[T]):
         return _describe(self._entry_point(name))
 
     def problems(self) -> list[str]:
-        """Return a line for each name that cannot be used as installed: claimed twice, or shadowing
-        a built-in.
+        """Return a line for each name that cannot be used as installed: claimed twice, shadowing a
+        built-in, or built for another torch.
         """
         lines = []
         for name, points in sorted(self._scan().items()):
@@ -97,6 +97,8 @@ class Registry(Generic[T]):
                 lines.append(f"{self.kind} {name!r} of {others} is ignored: the name is built in")
             elif len(points) > 1:
                 lines.append(self._ambiguous(name, points))
+            elif points and _other_torch(points[0]):
+                lines.append(self._for_other_torch(points[0]))
         return lines
 
     def _scan(self) -> dict[str, list[EntryPoint]]:
@@ -119,7 +121,8 @@ class Registry(Generic[T]):
         """Return the plugin called ``name``, or the object at ``"package.module:Object"``.
 
         Raises:
-            PluginError: it is missing, blocked, ambiguous, broken, or written for another version.
+            PluginError: it is missing, blocked, ambiguous, broken, written for another version of
+                the contract, or built for another torch.
         """
         # with the lists, so that what they hide or show does not depend on what was asked before
         key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
@@ -142,6 +145,8 @@ class Registry(Generic[T]):
         else:
             point = self._entry_point(name)
             origin = _describe(point).origin
+        if _other_torch(point):  # before the import: what is loaded into another torch may crash
+            raise PluginError(self._for_other_torch(point))
         try:
             obj = point.load()
         except Exception as error:
@@ -182,6 +187,13 @@ class Registry(Generic[T]):
         return (
             f"{self.kind} {name!r} is claimed by {origins}: uninstall one, "
             f"hide one with {BLOCK_VARIABLE}=DISTRIBUTION, or name yours as {points[0].value!r}"
+        )
+
+    def _for_other_torch(self, point: EntryPoint) -> str:
+        return (
+            f"{self.kind} {point.name!r} ({_describe(point).origin}) is built for "
+            f"{_other_torch(point)}, but torch {version('torch')} is running: install a release of "
+            "the plugin for this torch, or that torch"
         )
 
     def _missing(self, name: str) -> str:
@@ -240,6 +252,27 @@ def _describe(point: EntryPoint) -> PluginInfo:
     return PluginInfo(
         point.name, point.value, distribution, version, builtin=distribution == OWN_DISTRIBUTION
     )
+
+
+def _other_torch(point: EntryPoint) -> str:
+    """Return which torch the plugin's distribution requires, if it is not the one that is
+    installed; else "". Our own extension speaks for itself: without it there is the reference.
+    """
+    if _describe(point).builtin or point.dist is None:
+        return ""
+    from packaging.requirements import InvalidRequirement, Requirement  # not wanted by most users
+
+    for line in point.dist.requires or ():
+        try:
+            wanted = Requirement(line)
+        except InvalidRequirement:
+            continue
+        applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        if wanted.name == "torch" and applies:
+            # prereleases: a nightly build is a torch, too
+            fits = wanted.specifier.contains(version("torch"), prereleases=True)
+            return "" if fits else f"torch{wanted.specifier}"
+    return ""
 
 
 def _barred(point: EntryPoint) -> bool:

@@ -14,6 +14,10 @@ class FreshEnvironment:
 
     Args:
         folder: where to make it.
+
+    Attributes:
+        bin: where its programs are.
+        site_packages: where its own packages are; they come before those it sees.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -21,9 +25,9 @@ class FreshEnvironment:
         self.bin = folder / ("Scripts" if os.name == "nt" else "bin")
         parent = sysconfig.get_path("purelib")
         scheme = {"base": str(folder), "platbase": str(folder)}
-        own = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
+        self.site_packages = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
         # addsitedir, so that what is installed there in editable mode is seen, too
-        (own / "parent.pth").write_text(f"import site; site.addsitedir({parent!r})\n")
+        (self.site_packages / "parent.pth").write_text(f"import site; site.addsitedir({parent!r})\n")
         for program, module in (
             ("pip", "pip"),
             ("pytest", "pytest"),

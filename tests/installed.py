@@ -50,10 +50,12 @@ class Site:
         layers: dict[str, str] | None = None,
         backends: dict[str, str] | None = None,
         version: str = "1.0",
+        requires: tuple[str, ...] = (),
     ) -> str:
         """Write a distribution with one module; return the module's name.
 
-        ``layers`` and ``backends`` give the entry points: {name: object in the module}.
+        ``layers`` and ``backends`` give the entry points: {name: object in the module};
+        ``requires`` what it depends on.
         """
         module = distribution.replace("-", "_")
         (self.folder / f"{module}.py").write_text(source)
@@ -61,6 +63,7 @@ class Site:
         info.mkdir()
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+            + "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
         )
         lines = []
         for group, points in (("layers", layers), ("backends", backends)):

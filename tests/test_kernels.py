@@ -15,14 +15,14 @@ import scratchnet
 from scratchnet import models
 from scratchnet.testing.tensors import normal
 
+GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+
+
 @pytest.fixture(autouse=True)
 def _on_cpp() -> Iterator[None]:
     """Whatever backend the rest of the suite runs on."""
     with scratchnet.use_backend("cpp"):
         yield
-
-
-GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 
 
 def step(batch: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:

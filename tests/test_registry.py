@@ -121,6 +121,35 @@ def test_another_api_version(site: Site) -> None:
     assert "this scratchnet has 1" in text
 
 
+@pytest.mark.parametrize(
+    ("requires", "said"),
+    [
+        (("scratchnet", "torch==1.2.3"), "torch==1.2.3"),
+        (("torch>=99; python_version > '3'",), "torch>=99"),
+        ((f"torch=={torch.__version__}", "numpy==1.0"), None),
+        ((f"torch=={torch.__version__.partition('+')[0]}",), None),
+        (("torch==1.2.3; python_version < '3'",), None),
+        (("torch==1.2.3; extra == 'old'", "not a requirement"), None),
+        (("torch",), None),
+        ((), None),
+    ],
+)
+def test_built_for_another_torch(requires: tuple[str, ...], said: str | None, site: Site) -> None:
+    source = LAYER.format(factor=5)
+    module = site.install("built", source, layers={"built": "Layer"}, requires=requires)
+    if said is None:
+        assert scratchnet.build("built")(torch.ones(1)).item() == 5
+        assert scratchnet.layers.registry.problems() == []
+        return
+    text = message("built")
+    assert text == (
+        f"layer 'built' (built 1.0) is built for {said}, but torch {torch.__version__} is running: "
+        "install a release of the plugin for this torch, or that torch"
+    )
+    assert module not in sys.modules, "what another torch was compiled for may crash this one"
+    assert scratchnet.layers.registry.problems() == [text]
+
+
 def test_something_that_is_no_layer(site: Site) -> None:
     site.install("no-layer", "class Layer:\n    api_version = 1\n\n", layers={"nothing": "Layer"})
     assert "expected a subclass of scratchnet.Module" in message("nothing")
