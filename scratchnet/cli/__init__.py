@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import scratchnet
+from scratchnet.cli.bench import bench
 from scratchnet.cli.check import check
 from scratchnet.cli.compare import compare
 from scratchnet.cli.denoise import denoise
@@ -17,7 +18,7 @@ from scratchnet.cli.new_plugin import new_plugin
 from scratchnet.cli.train import train
 from scratchnet.errors import ScratchnetError
 
-COMMANDS = (train, denoise, evaluate, compare, check, new_plugin, info)
+COMMANDS = (train, denoise, evaluate, compare, bench, check, new_plugin, info)
 
 app = typer.Typer(
     name="scratchnet",

@@ -124,7 +124,7 @@ def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check
             raise ScratchnetError(f"--arg and --input go with a layer; {name!r} is a backend")
         return backend_checks(name)
     given = options.key_values(arguments) if arguments else None
-    found = example(name, given, [_shape(text) for text in shapes])
+    found = example(name, given, [options.sizes("--input", text) for text in shapes])
     return layer_checks(found.factory, found.inputs, twin=found.twin, name=name)
 
 
@@ -144,16 +144,6 @@ def _is_backend(name: str) -> bool:
     except ScratchnetError:
         return False
     return True
-
-
-def _shape(text: str) -> list[int]:
-    try:
-        sizes = [int(part) for part in text.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 0:
-        raise ScratchnetError(f"--input expects sizes such as 2,3,32,32, got {text!r}")
-    return sizes
 
 
 def _run(chosen: dict[str, list[Check]]) -> dict[str, list[Result]]:

@@ -12,7 +12,6 @@ from scratchnet.errors import ScratchnetError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from scratchnet.compare import Comparison
     from scratchnet.config import TrainConfig
@@ -186,10 +185,11 @@ def compare(
 
         print(json.dumps(result.as_dict(), indent=2))
     else:
+        from scratchnet.cli.tables import table
         from scratchnet.compare import summary
 
         screen.print(result.source, highlight=False, style="dim", soft_wrap=True)
-        screen.print(_table(result))
+        screen.print(table(*summary.table(result)))
         screen.print(summary.equality(result), highlight=False, soft_wrap=True)
         screen.print(summary.gradients(result), highlight=False, soft_wrap=True)
         screen.print(
@@ -269,17 +269,3 @@ def _write(result: Comparison, out: Path | None) -> Path:
             ) from error
     compare.write_report(result, out)
     return out
-
-
-def _table(result: Comparison) -> Table:
-    from rich.table import Table
-
-    from scratchnet.compare import summary
-
-    head, rows = summary.table(result)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, heading in enumerate(head):
-        table.add_column(heading, justify="right" if i else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -151,3 +151,22 @@ def key_values(items: list[str]) -> dict[str, object]:
         except ValueError:
             values[key.strip()] = text
     return values
+
+
+def sizes(option: str, text: str) -> list[int]:
+    """``"2,3,32,32"`` as a list.
+
+    Args:
+        option: for the message.
+        text: what it was given.
+
+    Raises:
+        ScratchnetError: if it is something else than sizes of at least 0.
+    """
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 0:
+        raise ScratchnetError(f"{option} expects sizes such as 2,3,32,32, got {text!r}")
+    return found

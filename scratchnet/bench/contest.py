@@ -1,0 +1,150 @@
+"""A contest: several ways to compute the same thing, checked for equality and timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scratchnet.backends import dispatch
+
+OURS = "scratchnet"
+
+Outcome = Mapping[str, Tensor]
+"""What a contestant computed, by name; the names are the same for all in a contest."""
+
+
+class Contestant(Protocol):
+    """One way to compute it."""
+
+    def run(self) -> float | None:
+        """Do it once: this is what is timed. Returns the seconds, where it keeps time itself."""
+
+    def outcome(self) -> Outcome:
+        """Return what comes out of it, of any dtype; called once, before the first ``run``."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One contest before it begins.
+
+    Attributes:
+        section: the part of the benchmark it belongs to.
+        title: what is computed, in a few words.
+        threads: that everyone computes with.
+        dtype: of the tensors.
+        contestants: by name; each is made when its turn comes. The first is what the others are
+            compared with.
+        expected: computes what should come out, in float64.
+        pictures: that a round works on.
+        work: roughly the milliseconds of a round, for progress bars.
+    """
+
+    section: str
+    title: str
+    threads: int
+    dtype: torch.dtype
+    contestants: Mapping[str, Callable[[], Contestant]]
+    expected: Callable[[], Outcome]
+    pictures: int
+    work: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of each round."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def least(self) -> float:
+        """The fastest round: what the machine can do undisturbed."""
+        return min(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """The round in the middle: what one gets."""
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What came out of a case.
+
+    Attributes:
+        case: the case.
+        timings: for each contestant that computed the right thing.
+        left_out: for each other one, why it was not timed.
+        wrong: those of ``left_out`` that ran and computed something else.
+    """
+
+    case: Case
+    timings: dict[str, Timing]
+    left_out: dict[str, str]
+    wrong: list[str]
+
+    @property
+    def ours(self) -> str:
+        """The contestant that the others are compared with."""
+        return next(iter(self.case.contestants))
+
+    def ratios(self, name: str) -> tuple[float, float] | None:
+        """How many times as long as ours ``name`` takes, by least and by median; None: unknown."""
+        if self.ours not in self.timings or name not in self.timings:
+            return None
+        ours, other = self.timings[self.ours], self.timings[name]
+        return other.least / ours.least, other.median / ours.median
+
+    def pictures_per_second(self, name: str) -> float:
+        """At the median round."""
+        return self.case.pictures / self.timings[name].median
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in JSON."""
+        rows = {}
+        for name, timing in self.timings.items():
+            least, median = self.ratios(name) or (None, None)
+            rows[name] = {
+                "least": timing.least,
+                "median": timing.median,
+                "ratio_of_least": least,
+                "ratio_of_median": median,
+                "pictures_per_second": self.pictures_per_second(name),
+                "seconds": timing.seconds,
+            }
+        return {
+            "section": self.case.section,
+            "title": self.case.title,
+            "threads": self.case.threads,
+            "dtype": short(self.case.dtype),
+            "pictures": self.case.pictures,
+            "compared_with": self.ours,
+            "timings": rows,
+            "left_out": self.left_out,
+            "wrong": self.wrong,
+        }
+
+
+def our_name(backend: str) -> str:
+    """Return the name of scratchnet on this backend, as a contestant."""
+    return OURS if backend == dispatch.AUTO else f"{OURS} {backend}"
+
+
+def chosen(backend: str) -> AbstractContextManager[None]:
+    """Return what selects a backend; nothing for "auto", as in a program that selects none."""
+    return nullcontext() if backend == dispatch.AUTO else dispatch.use_backend(backend)
+
+
+def plural(number: int, thing: str) -> str:
+    """Return "1 thread", "2 threads"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def short(dtype: torch.dtype) -> str:
+    """Return "float32"."""
+    return str(dtype).removeprefix("torch.")

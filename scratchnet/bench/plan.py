@@ -1,0 +1,107 @@
+"""What is to be measured."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+
+from scratchnet.bench import convolutions, layer
+from scratchnet.errors import ArgumentError
+
+SECTIONS = ("step", "inference", "convolutions", "float64", "course", "memory")
+"""In the order in which they run."""
+
+# Rounds that bring the whole to about two minutes on two cores, and a quick look to a quarter.
+ROUNDS = {"step": 30, "inference": 30, "convolutions": 15, "float64": 6, "course": 5, "layer": 40}
+QUICK = {"step": 10, "inference": 10, "convolutions": 4, "float64": 2, "course": 2, "layer": 10}
+BATCHES: tuple[int, ...] = (2, 40, 256)
+PAPERS_BATCH = 40
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and with whom.
+
+    Attributes:
+        sections: of SECTIONS; empty for all. Not with ``layer``.
+        batches: pictures a step; None for 40 and, in the section "step", for 2 and 256, too.
+        threads: None for one a core and, in the section "step", for a single one, too.
+        rounds: of everything; None for a number that fits the section.
+        backends: of scratchnet; each takes part, and the first is compared with.
+        shapes: convolutions whose name contains this.
+        dtype: of the sections "step", "inference" and "convolutions", and of a layer.
+        compiled: let torch.compile take part, which needs a C++ compiler and minutes.
+        jax: a Python with JAX, to take part in the training step.
+        quick: fewer rounds and cases.
+        layer: name of one layer to measure, and nothing else.
+        arguments: of its constructor; None for its own.
+        inputs: shapes of its inputs; empty for its own.
+    """
+
+    sections: Sequence[str] = ()
+    batches: Sequence[int] | None = None
+    threads: Sequence[int] | None = None
+    rounds: int | None = None
+    backends: Sequence[str] = ()
+    shapes: str = ""
+    dtype: torch.dtype = torch.float32
+    compiled: bool = False
+    jax: str | None = None
+    quick: bool = False
+    layer: str | None = None
+    arguments: dict[str, Any] | None = None
+    inputs: Sequence[Sequence[int]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.sections:
+            if name not in SECTIONS:
+                close = difflib.get_close_matches(name, SECTIONS, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                raise ArgumentError(
+                    f"there is no section {name!r}: {hint}known are {', '.join(SECTIONS)}"
+                )
+        for name, values in (("batch", self.batches), ("threads", self.threads)):
+            if values is not None and (not values or min(values) < 1):
+                raise ArgumentError(f"{name} is expected to be at least 1, got {list(values)}")
+        if self.rounds is not None and self.rounds < 1:
+            raise ArgumentError(f"rounds is expected to be at least 1, got {self.rounds}")
+        if self.layer is not None and self.sections:
+            raise ArgumentError(
+                f"a layer is measured by itself: leave out {', '.join(self.sections)}"
+            )
+        if not any(self.shapes in name for name in convolutions.SHAPES):
+            raise ArgumentError(
+                f"no shape contains {self.shapes!r}: known are " + "; ".join(convolutions.SHAPES)
+            )
+
+    def over(self, section: str) -> list[tuple[int, int]]:
+        """The (batch, threads) that the section covers."""
+        batches: tuple[int, ...] = (PAPERS_BATCH,)
+        threads: tuple[int, ...] = (cores(),)
+        if section == "step" and not self.quick:
+            batches, threads = BATCHES, tuple(sorted({1, cores()}))
+        return list(product(self.batches or batches, self.threads or threads))
+
+    @property
+    def running(self) -> list[str]:
+        """The sections, in order."""
+        if self.layer is not None:
+            return [layer.SECTION]
+        return [name for name in SECTIONS if name in (self.sections or SECTIONS)]
+
+    def rounds_of(self, section: str) -> int:
+        """How many rounds the section takes."""
+        return self.rounds or (QUICK if self.quick else ROUNDS)[section]

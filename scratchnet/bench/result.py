@@ -1,0 +1,56 @@
+"""What a benchmark found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from scratchnet.bench.contest import Contest
+from scratchnet.bench.plan import Plan
+
+
+@dataclass
+class Result:
+    """Everything that was measured.
+
+    Attributes:
+        plan: what was to be measured.
+        command: the command line, for the record.
+        machine: what it ran on.
+        contests: of all sections.
+        memory: for each title the bytes that each contestant needed.
+        no_memory: for each title the contestants that could not be measured, and why.
+        sgemm: GFLOP/s of matrix products by number of threads.
+        subjects: the layer with its inputs, in words.
+        interrupted: whether it was ended early.
+    """
+
+    plan: Plan
+    command: str
+    machine: dict[str, Any]
+    contests: list[Contest] = field(default_factory=list)
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    no_memory: dict[str, dict[str, str]] = field(default_factory=dict)
+    sgemm: dict[int, float] = field(default_factory=dict)
+    subjects: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def wrong(self) -> list[str]:
+        """Who computed something else than expected, and in what."""
+        return [f"{n} in {c.case.title}" for c in self.contests for n in c.wrong]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in JSON."""
+        return {
+            "command": self.command,
+            "interrupted": self.interrupted,
+            "machine": self.machine,
+            "sgemm_gflops": {str(threads): speed for threads, speed in self.sgemm.items()},
+            "layer": self.subjects,
+            "contests": [contest.as_dict() for contest in self.contests],
+            "memory": [
+                {"title": title, "bytes": rows, "left_out": self.no_memory.get(title, {})}
+                for title, rows in self.memory.items()
+            ],
+        }

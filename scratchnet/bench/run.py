@@ -1,0 +1,152 @@
+"""The benchmark itself: one section after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from scratchnet import backends
+from scratchnet.backends.dispatch import AUTO
+from scratchnet.bench import convolutions, layer, memory, step
+from scratchnet.bench.contest import Case, our_name, plural, short
+from scratchnet.bench.machine import machine, sgemm_gflops
+from scratchnet.bench.plan import Plan
+from scratchnet.bench.race import Progress, Race, threads
+from scratchnet.bench.result import Result
+from scratchnet.errors import ScratchnetError
+
+MEMORY_WORK = 2500.0
+"""Of a process that measures memory, in the unit of Case.work."""
+
+
+class Bench:
+    """A plan made ready: every case, and every measurement of memory.
+
+    Args:
+        plan: what to measure.
+
+    Raises:
+        ScratchnetError: a layer or a backend is not there, or not as it is asked for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        for name in plan.backends:
+            if name != AUTO:
+                backends.get(name)
+        self.subjects: list[layer.Subject] = []
+        if plan.layer is not None:
+            self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
+        self.cases = {section: list(self._cases(section)) for section in plan.running}
+        self.orders = {title: orders for title, orders in self._orders() if orders}
+
+    @property
+    def work(self) -> float:
+        """How much ``run`` will report as done, in all: roughly milliseconds."""
+        rounds = sum(
+            case.work * self.plan.rounds_of(section)
+            for section, cases in self.cases.items()
+            for case in cases
+        )
+        return rounds + MEMORY_WORK * sum(map(len, self.orders.values()))
+
+    def run(self, command: str, on_progress: Progress = lambda done, what: None) -> Result:
+        """Measure; Ctrl-C ends it early, and what was timed by then is returned.
+
+        Args:
+            command: the command line, for the record.
+            on_progress: told of progress.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C before anything was timed.
+        """
+        result = Result(self.plan, command, machine(), subjects=list(map(str, self.subjects)))
+        try:
+            for section in self.cases:
+                self._race(section, result, on_progress)
+            self._measure_memory(result, on_progress)
+        except KeyboardInterrupt:
+            if not result.contests and not result.memory:
+                raise
+            result.interrupted = True
+        return result
+
+    def _race(self, section: str, result: Result, on_progress: Progress) -> None:
+        cases = self.cases[section]
+        counts = sorted({case.threads for case in cases}) if section == "step" else []
+        with Race(cases, on_progress) as race:
+            try:
+                _matrix_products(counts, result)
+                race.run(self.plan.rounds_of(section), on_progress)
+                _matrix_products(counts, result)  # the better ones are the machine's
+            finally:
+                result.contests += race.timed
+
+    def _measure_memory(self, result: Result, on_progress: Progress) -> None:
+        for title, orders in self.orders.items():
+            for order in orders:
+                on_progress(0, f"memory of {order.contestant}")
+                try:
+                    needed = memory.measure(order)
+                    result.memory.setdefault(title, {})[order.contestant] = needed
+                except ScratchnetError as error:
+                    result.no_memory.setdefault(title, {})[order.contestant] = str(error)
+                on_progress(MEMORY_WORK, f"memory of {order.contestant}")
+
+    def _cases(self, section: str) -> Iterator[Case]:
+        plan, names = self.plan, list(self.plan.backends) or [AUTO]
+        each, counts = plan.over(section), sorted({t for _, t in plan.over(section)})
+        if section == "step":
+            for batch, n in each:
+                yield step.step_case(
+                    batch, n, plan.dtype, backends=names, compiled=plan.compiled, jax=plan.jax
+                )
+        elif section == "inference":
+            for batch, n in each:
+                yield step.inference_case(
+                    batch, n, plan.dtype, backends=names, compiled=plan.compiled
+                )
+        elif section == "convolutions":
+            for n in counts:
+                yield from convolutions.cases(n, plan.dtype, backends=names, only=plan.shapes)
+        elif section == "float64":
+            for batch, n in each:
+                yield step.step_case(batch, n, torch.float64, backends=names, section=section)
+            for n in counts:
+                yield from convolutions.cases(
+                    n, torch.float64, backends=names, only=plan.shapes, section=section
+                )
+        elif section == "course":
+            for batch, n in each:
+                yield step.course_case(batch, n)
+        elif section == layer.SECTION:
+            for subject in self.subjects:
+                for n in counts:
+                    yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
+
+    def _orders(self) -> Iterator[tuple[str, list[memory.Order]]]:
+        """What to measure of memory, by title."""
+        plan, dtype = self.plan, short(self.plan.dtype)
+        if "memory" in plan.running:
+            names = [*map(our_name, plan.backends or [AUTO]), *step.TORCH]
+            for batch, n in plan.over("memory"):
+                title = f"memory of a training step, batch {batch}, {plural(n, 'thread')}, {dtype}"
+                yield title, [memory.Order(name, batch, n, dtype=dtype) for name in names]
+        for subject in self.subjects:
+            chosen = plan.backends or layer.backends_of(subject)
+            batch, *shape = subject.x.shape
+            n = plan.over(layer.SECTION)[0][1]
+            yield (
+                f"memory of forward and backward, {plural(n, 'thread')}, {dtype}",
+                [
+                    memory.Order(name, batch, n, plan.layer, plan.arguments, tuple(shape), dtype)
+                    for name in layer.contestants(subject, chosen, backward=True)
+                ],
+            )
+
+
+def _matrix_products(counts: list[int], result: Result) -> None:
+    for count in counts:
+        with threads(count):
+            result.sgemm[count] = max(result.sgemm.get(count, 0.0), sgemm_gflops())
