@@ -27,7 +27,9 @@ class FreshEnvironment:
         scheme = {"base": str(folder), "platbase": str(folder)}
         self.site_packages = Path(sysconfig.get_path("purelib", "venv", vars=scheme))
         # addsitedir, so that what is installed there in editable mode is seen, too
-        (self.site_packages / "parent.pth").write_text(f"import site; site.addsitedir({parent!r})\n")
+        (self.site_packages / "parent.pth").write_text(
+            f"import site; site.addsitedir({parent!r})\n"
+        )
         for program, module in (
             ("pip", "pip"),
             ("pytest", "pytest"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,19 @@ def test_the_kit_checks_them_by_name(desk: tuple[FreshEnvironment, Path]) -> Non
     out = environment.run("scratchnet check PReLU DepthwiseConv2d --backend aten", folder)
     assert "FAILED" not in out
     assert out.count(" checks passed") == 2
+
+
+def test_the_projects_own_suite_runs_on_them(desk: tuple[FreshEnvironment, Path]) -> None:
+    """On the installed backend; and a faulty one shows that it is the one named that runs."""
+    environment, folder = desk
+    tests = Path(__file__).parent
+    parts = ("conv", "conv_transposed", "upsampling", "sequential", "training", "dispatch")
+    files = " ".join(str(tests / f"test_{part}.py") for part in parts)
+    out = environment.run(f"pytest -p no:cacheprovider --backend aten {files}", folder)
+    assert re.search(r"^\d{3} passed in", out, re.MULTILINE), out
+    faulty = f"--backend mutants.backends:AveragedUpsampling {tests / 'test_upsampling.py'}"
+    out = environment.run(f"! PYTHONPATH={tests} pytest -x -p no:cacheprovider {faulty}", folder)
+    assert "1 failed" in out
 
 
 @pytest.mark.parametrize("kind", new_plugin.KINDS)
