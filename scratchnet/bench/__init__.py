@@ -10,5 +10,6 @@ from scratchnet.bench.plan import SECTIONS, Plan
 from scratchnet.bench.report import write_report
 from scratchnet.bench.result import Result
 from scratchnet.bench.run import Bench
+from scratchnet.bench.tables import text
 
-__all__ = ["SECTIONS", "Bench", "Plan", "Result", "keeps_memory", "write_report"]
+__all__ = ["SECTIONS", "Bench", "Plan", "Result", "keeps_memory", "text", "write_report"]

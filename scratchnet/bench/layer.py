@@ -51,9 +51,13 @@ class Subject:
     x: Tensor
     grad_y: Tensor
 
+    @property
+    def shape(self) -> str:
+        """The input's, in words."""
+        return "x".join(map(str, self.x.shape))
+
     def __str__(self) -> str:
-        shape = "x".join(map(str, self.x.shape))
-        return f"{self.layer!r} on {shape}".replace("\n", " ")
+        return " ".join(f"{self.layer!r} on {self.shape}".split())
 
 
 def subjects(
@@ -199,7 +203,7 @@ def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]
         backends: each makes a contestant.
     """
     dtype = subject.x.dtype
-    where = f"{plural(threads, 'thread')}, {short(dtype)}"
+    where = f"{subject.shape}, {plural(threads, 'thread')}, {short(dtype)}"
     made = []
     for backward, what in ((True, "forward and backward"), (False, "forward in eval mode")):
         make = contestants(subject, backends, backward=backward)

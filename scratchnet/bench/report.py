@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from scratchnet.bench import figures
-from scratchnet.bench.machine import lines
 from scratchnet.bench.result import Result
 from scratchnet.bench.tables import text
 from scratchnet.files import write_json, write_text
@@ -26,4 +25,4 @@ def write_report(result: Result, out: str | Path) -> None:
     out = Path(out)
     write_json(out / NUMBERS, result.as_dict())
     figures.save(out / FIGURE, result)
-    write_text(out / TEXT, text(result, lines(result.machine)))
+    write_text(out / TEXT, text(result))

@@ -137,11 +137,13 @@ class Bench:
             chosen = plan.backends or layer.backends_of(subject)
             batch, *shape = subject.x.shape
             n = plan.over(layer.SECTION)[0][1]
+            where = f"{subject.shape}, {plural(n, 'thread')}, {dtype}"
+            names = list(layer.contestants(subject, chosen, backward=True))
             yield (
-                f"memory of forward and backward, {plural(n, 'thread')}, {dtype}",
+                f"memory of forward and backward, {where}",
                 [
                     memory.Order(name, batch, n, plan.layer, plan.arguments, tuple(shape), dtype)
-                    for name in layer.contestants(subject, chosen, backward=True)
+                    for name in names
                 ],
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scratchnet.bench import convolutions, layer, step
 from scratchnet.bench.contest import Contest, plural, short
+from scratchnet.bench.machine import lines
 from scratchnet.bench.race import geometric_mean
 from scratchnet.bench.result import Result
 
@@ -42,14 +43,9 @@ def tables(result: Result) -> list[Table]:
     return made + _memory(result)
 
 
-def text(result: Result, head: Sequence[str]) -> str:
-    """The command, the machine and all tables as plain text.
-
-    Args:
-        result: of the benchmark.
-        head: lines about the machine.
-    """
-    parts = ["\n".join([f"$ {result.command}", *head])]
+def text(result: Result) -> str:
+    """The command, the machine and all tables as plain text."""
+    parts = ["\n".join([f"$ {result.command}", *lines(result.machine)])]
     parts += [f"layer: {subject}" for subject in result.subjects]
     for table in tables(result):
         parts.append("\n".join([table.title, "", plain(table.head, table.rows)]))

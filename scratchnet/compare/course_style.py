@@ -1,6 +1,6 @@
 """The paper's network as it is written first, when nothing is known of speed.
 
-Float64, convolutions by unfold and fold, every tensor that is kept or returned cloned, parameters
+Float64, convolutions by the recipe of torch.nn.Unfold's documentation, every tensor that is kept or returned cloned, parameters
 replaced and not updated: the style of a first course project, and a yardstick for the `reference`
 backend. It is here to be timed; nothing else uses it.
 """
@@ -19,7 +19,7 @@ from scratchnet.sequential import Sequential
 
 
 class _Convolution:
-    """y = W · columns(x) + b."""
+    """By the recipe in the documentation of torch.nn.Unfold: unfold, transpose, matmul, fold."""
 
     def __init__(self, layer: Conv2d | Upsampling) -> None:
         self.weight, self.bias = layer.weight.double(), layer.bias.double()  # type: ignore[union-attr]
@@ -29,23 +29,25 @@ class _Convolution:
     def forward(self, x: Tensor) -> Tensor:
         kernel, dilation, padding, stride = self.geometry
         self.x = x.clone()
-        self.columns = unfold(x, kernel, dilation, padding, stride).clone()  # (N, K, L)
-        y = self.weight.view(self.weight.shape[0], -1) @ self.columns + self.bias.view(1, -1, 1)
+        columns = unfold(self.x, kernel, dilation, padding, stride).clone()  # (N, K, L)
+        rows = columns.transpose(1, 2).matmul(self.weight.view(len(self.weight), -1).t())
+        y = rows.transpose(1, 2) + self.bias.view(1, -1, 1)  # (N, O, L)
         h, w = (
             (size + 2 * p - d * (k - 1) - 1) // s + 1
             for size, k, d, p, s in zip(x.shape[2:], *self.geometry, strict=True)
         )
-        return y.view(x.shape[0], -1, h, w).clone()
+        return fold(y, (h, w), (1, 1)).clone()
 
     def backward(self, grad_y: Tensor) -> Tensor:
         kernel, dilation, padding, stride = self.geometry
-        rows = grad_y.clone().flatten(2)  # (N, O, L)
-        grad_weight = (rows @ self.columns.transpose(1, 2)).sum(0).view(self.weight.shape)
+        rows = grad_y.clone().flatten(2).transpose(1, 2)  # (N, L, O)
+        columns = unfold(self.x, kernel, dilation, padding, stride).clone()  # (N, K, L)
+        grad_weight = columns.matmul(rows).sum(0).t().reshape(self.weight.shape)
         self.grad_weight = self.grad_weight + grad_weight
-        self.grad_bias = self.grad_bias + rows.sum((0, 2))
-        columns = self.weight.view(self.weight.shape[0], -1).t() @ rows  # (N, K, L)
+        self.grad_bias = self.grad_bias + rows.sum((0, 1))
+        grad_columns = rows.matmul(self.weight.view(len(self.weight), -1)).transpose(1, 2)
         size = (self.x.shape[2], self.x.shape[3])
-        return fold(columns, size, kernel, dilation, padding, stride).clone()
+        return fold(grad_columns, size, kernel, dilation, padding, stride).clone()
 
 
 class _Nearest:

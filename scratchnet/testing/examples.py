@@ -69,7 +69,7 @@ def example(
         shapes: of the inputs; the example's own if empty.
 
     Raises:
-        ArgumentError: the layer needs arguments, and none are known.
+        ArgumentError: the layer needs arguments, and none are known; or it does not take these.
         PluginError: there is no such layer, or it cannot be loaded.
     """
     kind = layers.get(name)
@@ -78,6 +78,10 @@ def example(
     factory: Callable[[], Module]
     if arguments is not None:
         given = dict(arguments)
+        try:
+            inspect.signature(kind).bind(**given)
+        except TypeError as error:
+            raise ArgumentError(f"layer {name!r}: {error}") from error
         factory = lambda: kind(**given)  # noqa: E731
     elif name in _ARGUMENTS:
         factory = lambda: kind(**_ARGUMENTS[name]())  # noqa: E731
