@@ -21,7 +21,7 @@ GUIDE = Path(__file__).parent.parent / "docs" / "plugins.md"
 def test_the_guide_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SCRATCHNET_BACKEND", raising=False)
     sections = list(commands_by_section())
-    assert sum(map(len, sections)) >= 16
+    assert sum(map(len, sections)) >= 18
     folders = [tmp_path / str(number) for number in range(len(sections))]
     with ThreadPoolExecutor(2) as pool:
         printed = {k: v for said in pool.map(follow, sections, folders) for k, v in said.items()}
@@ -35,6 +35,7 @@ def test_the_guide_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert "FAILED" not in text
     assert any("Swish(beta=2.0)" in text for text in printed.values())
     assert any("torch.Size([1, 3, 32, 32])" in text for text in printed.values())
+    assert any("fast-swish: kernel (chosen by default)" in text for text in printed.values())
 
     assert (folders[0] / "desk" / "swish-run" / "model.safetensors").is_file()
 

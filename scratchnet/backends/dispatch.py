@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from scratchnet.backends import registry, verify
 from scratchnet.backends.base import Backend, Verdict
@@ -49,9 +49,7 @@ def resolve(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -
     chosen = _resolve(op, args, kwargs, choice, source)
     if verify.enabled():
         chosen = verify.verified(chosen)
-    calls = _trace.get()
-    if calls is not None:
-        calls.append((op, chosen.name))
+    record(op, chosen.name)
     return chosen
 
 
@@ -166,6 +164,13 @@ def trace() -> Iterator[list[tuple[str, str]]]:
         _trace.reset(token)
 
 
+def record(op: str, name: str) -> None:
+    """Tell :func:`trace` that a call was resolved."""
+    calls = _trace.get()
+    if calls is not None:
+        calls.append((op, name))
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Which backend would run a call, and what keeps each other one from it; ``print`` it.
@@ -188,16 +193,27 @@ class Explanation:
         return "\n".join([head, *(f"  {n:<{width}}  {why}" for n, why in self.reasons.items())])
 
 
-def explain(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -> Explanation:
+class Explains(Protocol):
+    """What knows by itself what would run: a plugin's Kernel."""
+
+    def explain(self, *args: Any, backend: Choice | None, **kwargs: Any) -> Explanation:
+        """As :func:`explain`."""
+
+
+def explain(
+    op: str | Explains, *args: Any, backend: Choice | None = None, **kwargs: Any
+) -> Explanation:
     """Say which backend would run ``op(*args, **kwargs)`` and why each other would not; runs
     nothing.
 
     Args:
-        op: a method of Backend, e.g. ``"conv2d_forward"``.
+        op: a method of Backend, e.g. ``"conv2d_forward"``, or a plugin's Kernel.
         args: its positional arguments.
         backend: as in the call.
         kwargs: its keyword arguments.
     """
+    if not isinstance(op, str):
+        return op.explain(*args, backend=backend, **kwargs)
     choice, source = selection(backend)
     running: Backend | None = None
     failure = ""
@@ -208,7 +224,8 @@ def explain(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -
     reasons = {}
     if not is_auto(choice) and running is None:
         reasons[str(choice)] = failure
-    for name in registry.names():
+    asked_for = str(choice).split("+")[1:] if is_auto(choice) else []
+    for name in dict.fromkeys([*registry.names(), *asked_for]):
         try:
             candidate = registry.get(name)
             verdict = _verdict(candidate, op, args, kwargs)

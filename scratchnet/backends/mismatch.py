@@ -5,15 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from scratchnet.backends import registry
-from scratchnet.backends.base import Backend
 from scratchnet.backends.callfile import SavedCall
 from scratchnet.errors import BackendError, PluginError
+
+
+class Named(Protocol):
+    """A backend, or a plugin's kernel."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
 
 class VerificationError(BackendError):
@@ -27,7 +34,7 @@ class VerificationError(BackendError):
 
 
 def fail(
-    backend: Backend,
+    backend: Named,
     op: str,
     what: str,
     fault: str,
@@ -53,7 +60,7 @@ def fail(
     raise error
 
 
-def _where_found(backend: Backend) -> str:
+def _where_found(backend: Named) -> str:
     """Return what finds the backend again in another process: its name, or its class's path."""
     kind = type(backend)
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from scratchnet.backends import registry
 from scratchnet.backends.base import Backend, Link
 from scratchnet.backends.callfile import SavedCall, read
+from scratchnet.backends.kernel import Kernel, VerifiedKernel
 from scratchnet.backends.verify import VerifiedBackend
-from scratchnet.errors import BackendError
+from scratchnet.errors import BackendError, PluginError
 
 
 def replay(
@@ -28,22 +31,52 @@ def replay(
     Raises:
         VerificationError: the result still differs.
         DataError: the file cannot be read.
-        PluginError: there is no such backend (any more).
+        PluginError: there is no such backend or kernel (any more).
         BackendError: the backend is not available here, or does not run this call.
     """
     call = read(path)
-    chosen = backend if isinstance(backend, Backend) else registry.get(backend or call.backend)
-    available = chosen.available()
-    if available is not True:
-        raise BackendError(f"backend {chosen.name!r} is not available: {available}")
+    chosen: Backend | Kernel
+    if call.op in ("forward", "backward"):
+        chosen = _kernel(call, backend)
+    else:
+        chosen = backend if isinstance(backend, Backend) else registry.get(backend or call.backend)
+        available = chosen.available()
+        if available is not True:
+            raise BackendError(f"backend {chosen.name!r} is not available: {available}")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or call.threads)
     try:
-        _run(VerifiedBackend(chosen), call)
+        if isinstance(chosen, Kernel):
+            _run_kernel(chosen, call)
+        else:
+            _run(VerifiedBackend(chosen), call)
     finally:
         torch.set_num_threads(before)
     shapes = ", ".join(f"{n} {tuple(t.shape)}" for n, t in call.tensors.items())
     return f"{call.op} on {chosen.name!r} ({shapes}) equals the reference"
+
+
+def _kernel(call: SavedCall, backend: str | Backend | None) -> Kernel:
+    """Return the plugin's kernel whose call it was."""
+    if backend is not None:
+        raise BackendError(f"this is a call of {call.backend}, which no backend can run: name none")
+    try:
+        kernel = EntryPoint("", call.backend, "").load()()
+    except Exception as error:
+        raise PluginError(
+            f"{call.backend} cannot be imported: {type(error).__name__}: {error}; install the "
+            "plugin that it belongs to"
+        ) from error
+    if not isinstance(kernel, Kernel):
+        raise PluginError(f"{call.backend} is no Kernel (any more): {kernel!r}")
+    return kernel
+
+
+def _run_kernel(kernel: Kernel, call: SavedCall) -> None:
+    names = inspect.signature(getattr(kernel.reference, call.op)).parameters
+    options = _with_pairs(call.options)
+    tensors = [call.tensors.get(name) for name in names if name not in options]
+    getattr(VerifiedKernel(kernel), call.op)(*tensors, **options)
 
 
 def _run(inner: VerifiedBackend, call: SavedCall) -> None:

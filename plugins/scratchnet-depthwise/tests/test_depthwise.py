@@ -1,5 +1,7 @@
 """The layer passes the conformance checks, on its kernels and on the backends."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from scratchnet_depthwise import DepthwiseConv2d, kernels
@@ -7,6 +9,8 @@ from torch import nn
 
 import scratchnet
 from scratchnet.backends import dispatch
+from scratchnet.backends.replay import replay
+from scratchnet.backends.verify import VerificationError
 from scratchnet.testing import Check, check_layer, layer_checks, parametrize_with_checks
 
 CASES = [
@@ -46,10 +50,61 @@ def test_conforms_for_other_arguments(arguments: dict) -> None:
 def test_the_kernels_run_unless_a_backend_is_named() -> None:
     assert kernels.library() is not None, "not compiled: is there a C++ compiler?"
     layer = DepthwiseConv2d(5, 3)
-    for choice, expected in [("auto", []), ("reference", [("conv2d_forward", "reference")])]:
+    for choice, expected in [("auto", "depthwise"), ("reference", "reference")]:
         with scratchnet.use_backend(choice), dispatch.trace() as calls:
             layer(PICTURES[0])
-        assert calls == expected
+        assert calls == [("conv2d_forward", expected)]
+
+
+def test_other_layers_may_have_them_too() -> None:
+    choice = "auto+scratchnet_depthwise.kernels:DepthwiseKernels"
+    x = torch.randn(1, 6, 8, 8)
+    for groups, expected in [(6, {"depthwise"}), (3, {"cpp", "reference"})]:
+        layer = scratchnet.Conv2d(6, 6, 3, groups=groups, backend=choice)
+        with dispatch.trace() as calls:
+            layer.backward(layer(x))
+        assert {name for _, name in calls} <= expected
+        why = scratchnet.explain(
+            "conv2d_forward", x, layer.weight, layer.bias, **layer.geometry, backend=choice
+        )
+        assert why.backend in expected
+        assert "one channel a group" in why.reasons[choice.partition("+")[2]] or groups == 6
+
+
+@pytest.mark.parametrize("arguments", CASES, ids=str)
+def test_the_cross_check_finds_no_difference(
+    arguments: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCHNET_VERIFY", "1")
+    monkeypatch.chdir(tmp_path)
+    layer = DepthwiseConv2d(5, **arguments)
+    with scratchnet.use_backend("auto"):
+        for x in PICTURES:
+            y = layer(x)
+            layer.backward(torch.ones_like(y))
+
+
+def test_the_cross_check_finds_a_wrong_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCHNET_VERIFY", "1")
+    monkeypatch.chdir(tmp_path)
+    right = kernels._call
+
+    def wrong(name: str, tensors: list, shape: object) -> None:
+        right(name, tensors, shape)
+        if name == "backward":
+            tensors[3][-1, 2, 0, 1] *= 1.001
+
+    layer = DepthwiseConv2d(5, 3)
+    with scratchnet.use_backend("auto"), monkeypatch.context() as patch:
+        patch.setattr(kernels, "_call", wrong)
+        y = layer(PICTURES[0])
+        where = r"1 of 630 elements, the worst at \[1, 2, 0, 1\]"
+        with pytest.raises(VerificationError, match=rf"grad_x .* 'depthwise' .*{where}"):
+            layer.backward(torch.ones_like(y))
+    (path,) = tmp_path.iterdir()
+    assert "conv2d_backward on 'depthwise'" in replay(path)
 
 
 def test_whole_numbers_give_the_references_bits_on_any_number_of_threads() -> None:

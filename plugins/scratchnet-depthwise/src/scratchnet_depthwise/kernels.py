@@ -1,4 +1,9 @@
-"""The compiled kernels, called with the addresses of tensors."""
+"""The compiled kernels, called with the addresses of tensors: a backend for depthwise convolutions.
+
+A backend that does one kind of call and says so: dispatch chooses it, explains it, and compares it
+with the reference (SCRATCHNET_VERIFY=1) as it does any other. For a kernel of an operation that no
+backend has, see scratchnet.backends.kernel.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,14 @@ import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-Pair = tuple[int, int]
+from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward
+from scratchnet.backends.base import Grads, Needs, Pair, Verdict
+from scratchnet.backends.reference import ReferenceBackend
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 # Below so many numbers a thread takes longer to start than to work.
@@ -25,41 +32,78 @@ def library() -> ctypes.CDLL | None:
     return ctypes.CDLL(found.origin) if found and found.origin else None
 
 
-def usable(x: Tensor) -> bool:
-    """Whether the kernels can compute on ``x``: on the CPU, in float32 or float64."""
-    return x.device.type == "cpu" and x.dtype in SUFFIX and library() is not None
+class DepthwiseKernels(ReferenceBackend):
+    """The reference, with one kernel a channel in C++; and for those convolutions alone."""
+
+    name: ClassVar[str] = "depthwise"
+    priority: ClassVar[int] = 200
+
+    def available(self) -> Verdict:
+        """True if the kernels were compiled."""
+        return True if library() else "its kernels were not compiled: is there a C++ compiler?"
+
+    def supports(self, op: str, *args: Any, **kwargs: Any) -> Verdict:
+        """True for convolutions with one channel a group, not dilated, on the CPU."""
+        if op not in ("conv2d_forward", "conv2d_backward"):
+            return "runs depthwise convolutions only"
+        x, weight = args[:2] if op == "conv2d_forward" else args[1:3]
+        if x.device.type != "cpu" or x.dtype not in SUFFIX:
+            return f"computes on the CPU in float32 and float64, not in {x.dtype} on {x.device}"
+        if weight.shape[:2] != (kwargs["groups"], 1) or kwargs["dilation"] != (1, 1):
+            return "runs convolutions with one channel a group only, without dilation"
+        return True
+
+    def conv2d_forward(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> Tensor:
+        """See Backend.conv2d_forward."""
+        size = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+        x, weight = x.contiguous(), weight.contiguous()
+        bias = None if bias is None else bias.contiguous()
+        y = x.new_empty(size)
+        _call("forward", [x, weight, bias, y], _shape(x, weight, y, stride, padding))
+        return y
+
+    def conv2d_backward(
+        self,
+        grad_y: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        *,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+        needs: Needs = (True, True, True),
+    ) -> Grads:
+        """See Backend.conv2d_backward; all three gradients come out of one pass."""
+        check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
+        grad_y, x, weight = grad_y.contiguous(), x.contiguous(), weight.contiguous()
+        n, c = x.shape[:2]
+        grad_x = torch.empty_like(x)
+        grad_weight = x.new_empty(n, *weight.shape)  # by picture
+        grad_bias = x.new_empty(n, c)
+        tensors = [grad_y, x, weight, grad_x, grad_weight, grad_bias]
+        _call("backward", tensors, _shape(x, weight, grad_y, stride, padding))
+        grads = grad_x, grad_weight.sum(0), grad_bias.sum(0)
+        return (
+            grads[0] if needs[0] else None,
+            grads[1] if needs[1] else None,
+            grads[2] if needs[2] else None,
+        )
 
 
-def forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, y_size: Pair, stride: Pair, padding: Pair
-) -> Tensor:
-    """Return the convolution of x (N, C, H, W) with weight (C, 1, Kh, Kw), of height and width
-    ``y_size``.
-    """
-    x, weight = x.contiguous(), weight.contiguous()
-    y = x.new_empty(*x.shape[:2], *y_size)
-    _call("forward", [x, weight, bias, y], _shape(x, weight, y_size, stride, padding))
-    return y
-
-
-def backward(
-    grad_y: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight and bias."""
-    grad_y, x, weight = grad_y.contiguous(), x.contiguous(), weight.contiguous()
-    n, c = x.shape[:2]
-    grad_x = torch.empty_like(x)
-    grad_weight = x.new_empty(n, *weight.shape)  # by picture
-    grad_bias = x.new_empty(n, c)
-    y_size = grad_y.shape[2], grad_y.shape[3]
-    tensors = [grad_y, x, weight, grad_x, grad_weight, grad_bias]
-    _call("backward", tensors, _shape(x, weight, y_size, stride, padding))
-    return grad_x, grad_weight.sum(0), grad_bias.sum(0)
-
-
-def _shape(x: Tensor, weight: Tensor, y_size: Pair, stride: Pair, padding: Pair) -> Any:
+def _shape(x: Tensor, weight: Tensor, y: Tensor, stride: Pair, padding: Pair) -> Any:
     """Return the kernels' struct Shape: eleven 64-bit numbers."""
-    sizes = [*x.shape[1:], *weight.shape[2:], *stride, *padding, *y_size]
+    sizes = [*x.shape[1:], *weight.shape[2:], *stride, *padding, *y.shape[2:]]
     return (ctypes.c_int64 * len(sizes))(*sizes)
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from scratchnet import init
+from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
-from scratchnet.backends.dispatch import is_auto, selection
 from scratchnet.layers.checks import output_size, pair, positive
 from scratchnet.layers.image_layer import ImageLayer
-from scratchnet_depthwise import kernels
+
+KERNELS = "scratchnet_depthwise.kernels:DepthwiseKernels"
 
 
 class DepthwiseConv2d(ImageLayer):
@@ -31,7 +32,7 @@ class DepthwiseConv2d(ImageLayer):
         padding: zeros added on every side.
         bias: whether to add b.
         backend: name or object of the backend for this layer; None for the selected one. The
-            kernels run where that is "auto"; a backend that is named does the work itself.
+            kernels take part where that is "auto"; a backend that is named does the work itself.
         generator: source of the initial values, U(−√k, √k) with k = 1 / (K_h · K_w).
         dtype: floating-point; torch's default dtype if None.
 
@@ -98,7 +99,7 @@ class DepthwiseConv2d(ImageLayer):
 
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W x + b, channel by channel."""
-        size = output_size(
+        output_size(
             self,
             (x.shape[2], x.shape[3]),
             kernel_size=self.kernel_size,
@@ -106,20 +107,18 @@ class DepthwiseConv2d(ImageLayer):
             padding=self.padding,
             dilation=(1, 1),
         )
-        if is_auto(selection(self.backend)[0]) and kernels.usable(x):
-            self.save(None, x)
-            return kernels.forward(x, self.weight, self.bias, size, self.stride, self.padding)
-        backend = self._resolve("conv2d_forward", x, self.weight, self.bias, **self.geometry)
+        choice, _ = dispatch.selection(self.backend)
+        if dispatch.is_auto(choice):  # nobody named a backend: the kernels take part
+            choice = f"{choice}+{KERNELS}"
+        call = x, self.weight, self.bias
+        backend = dispatch.resolve("conv2d_forward", *call, backend=choice, **self.geometry)
         self.save(backend, x)
-        return backend.conv2d_forward(x, self.weight, self.bias, **self.geometry)
+        return backend.conv2d_forward(*call, **self.geometry)
 
     def backward_images(self, grad_y: Tensor) -> Tensor:
         """∂L/∂x = A_Wᵀ ∂L/∂y;  ∂L/∂W[c,u,v] = Σ_{n,i,j} ∂L/∂y[n,c,i,j] · x[…];  ∂L/∂b = Σ ∂L/∂y."""
         backend, x = self.saved
-        if backend is None:
-            grads = kernels.backward(grad_y, x, self.weight, self.stride, self.padding)
-        else:
-            grads = backend.conv2d_backward(grad_y, x, self.weight, **self.geometry)
+        grads = backend.conv2d_backward(grad_y, x, self.weight, **self.geometry)
         grad_x, grad_weight, grad_bias = grads
         self.grad_weight += grad_weight
         if self.grad_bias is not None:
