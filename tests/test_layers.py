@@ -42,7 +42,8 @@ def test_one_picture_without_a_batch_axis(name: str, backend: str) -> None:
     for (_, grad), before in zip(layer.param(), grads, strict=True):
         assert torch.equal(grad, before)
     twin = torch_twin(layer)
-    torch.testing.assert_close(y, twin(x).detach())
+    # nn.Upsample alone takes no picture without a batch axis
+    torch.testing.assert_close(y, twin(x.unsqueeze(0)).squeeze(0).detach())
 
 
 @every
@@ -189,7 +190,8 @@ def test_repr_evaluates_back(name: str) -> None:
     assert [v.shape for v, _ in rebuilt.param()] == [v.shape for v, _ in layer.param()]
 
 
-@pytest.mark.parametrize("name", [n for n in WITH_PARAMETERS if torch_twin(ZOO[n].make())])
+# torch.nn has no layer that is an Upsampling
+@pytest.mark.parametrize("name", [n for n in WITH_PARAMETERS if n != "Upsampling"])
 def test_the_state_loads_into_torch(name: str, backend: str) -> None:
     specimen = ZOO[name]
     layer, x = specimen.make(), specimen.x()

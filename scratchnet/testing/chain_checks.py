@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from scratchnet.testing.closeness import (
     tolerance,
 )
 from scratchnet.testing.tensors import laid_out, normal, whole
+from scratchnet.testing.threads import at_once, torch_threads
 
 Values = Callable[..., Tensor]
 
@@ -256,18 +256,15 @@ def _run_to_run(backend: Backend) -> str:
 
 def _threads(backend: Backend) -> str:
     """With 1, 2, 3 and 8 of torch's threads: within rounding."""
-    before = torch.get_num_threads()
-    try:
-        for run, chain in _runs(backend, (torch.float32,), normal):
-            torch.set_num_threads(1)
+    for run, chain in _runs(backend, (torch.float32,), normal):
+        with torch_threads(1):
             single = run.chained(chain)
-            rtol = 2 * len(run.weights) * tolerance(run.dtype, 400)
-            for count in (2, 3, 8):
-                torch.set_num_threads(count)
-                for (what, actual), (_, expected) in zip(run.chained(chain), single, strict=True):
-                    assert_close(actual, expected, f"{what}, {count} threads against 1", rtol=rtol)
-    finally:
-        torch.set_num_threads(before)
+        rtol = 2 * len(run.weights) * tolerance(run.dtype, 400)
+        for count in (2, 3, 8):
+            with torch_threads(count):
+                several = run.chained(chain)
+            for (what, actual), (_, expected) in zip(several, single, strict=True):
+                assert_close(actual, expected, f"{what}, {count} threads against 1", rtol=rtol)
     return ""
 
 
@@ -280,27 +277,11 @@ def _concurrent(backend: Backend) -> str:
     expected = [
         run.chained(chain) for run, chain in zip(runs, made, strict=True) if chain is not None
     ]
-    failures: list[BaseException] = []
 
     def work(i: int, chain: Chain) -> None:
-        try:
-            for _ in range(10):
-                for (what, actual), (_, same) in zip(
-                    runs[i].chained(chain), expected[i], strict=True
-                ):
-                    assert_same_bits(actual, same, f"{what}, while other threads call, too")
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(10):
+            for (what, actual), (_, same) in zip(runs[i].chained(chain), expected[i], strict=True):
+                assert_same_bits(actual, same, f"{what}, while other threads call, too")
 
-    threads = [
-        threading.Thread(target=work, args=(i, chain))
-        for i, chain in enumerate(made)
-        if chain is not None
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
+    at_once([partial(work, i, chain) for i, chain in enumerate(made) if chain is not None])
     return ""

@@ -10,11 +10,16 @@ from torch import Tensor
 from scratchnet.backends.tolerance import tolerance
 from scratchnet.errors import ScratchnetError
 
-__all__ = ["ConformanceError", "assert_close", "assert_same_bits", "tolerance"]
+__all__ = ["ConformanceError", "assert_close", "assert_same_bits", "rounding", "tolerance"]
 
 
 class ConformanceError(ScratchnetError, AssertionError):
     """A layer or a backend does not do what its contract says."""
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """Return what two right results of a layer may differ by, relative to the largest element."""
+    return 256 * torch.finfo(dtype).eps
 
 
 def assert_same_bits(actual: Tensor, expected: Tensor, what: str) -> None:

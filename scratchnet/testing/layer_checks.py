@@ -8,43 +8,48 @@ from functools import partial
 from torch import Tensor
 
 from scratchnet.module import Module
-from scratchnet.testing import layer_contract_checks as contract
+from scratchnet.testing import layer_copy_checks as copies
+from scratchnet.testing import layer_error_checks as errors
 from scratchnet.testing import layer_gradient_checks as gradients
+from scratchnet.testing import layer_invariance_checks as invariance
+from scratchnet.testing import layer_mode_checks as modes
+from scratchnet.testing import layer_parameter_checks as parameters
+from scratchnet.testing import layer_purity_checks as purity
 from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.subject import Example, Subject
 from scratchnet.testing.twins import Twin
 
 # What leads to a fault comes first: a gradient that is never written is not worth comparing.
 CHECKS: tuple[Callable[[Subject], str], ...] = (
-    contract.contract,
-    contract.parameters,
-    contract.gradient_buffers,
-    contract.inputs_untouched,
-    contract.no_aliases,
-    contract.zero_grad,
-    gradients.run_to_run,
+    parameters.contract,
+    parameters.parameters,
+    parameters.gradient_buffers,
+    purity.inputs_untouched,
+    purity.no_aliases,
+    parameters.zero_grad,
+    invariance.run_to_run,
     gradients.float64,
     gradients.input_gradient,
     gradients.parameter_gradients,
-    gradients.fresh_each_batch,
-    contract.accumulation,
+    invariance.fresh_each_batch,
+    parameters.accumulation,
     gradients.twin_output,
     gradients.twin_gradients,
-    gradients.batch_independence,
-    gradients.empty_batch,
-    gradients.memory_layouts,
-    gradients.threads,
-    contract.backward_before_forward,
-    contract.eval_mode,
-    contract.changes_of_dtype,
-    contract.state_dict,
-    contract.copies,
-    contract.config,
-    contract.representation,
-    contract.no_graph,
-    contract.global_state,
-    contract.wrong_inputs,
-    contract.wrong_gradient,
+    invariance.batch_independence,
+    invariance.empty_batch,
+    invariance.memory_layouts,
+    invariance.threads,
+    modes.backward_before_forward,
+    modes.eval_mode,
+    parameters.changes_of_dtype,
+    copies.state_dict,
+    copies.copies,
+    copies.config,
+    copies.representation,
+    purity.no_graph,
+    purity.global_state,
+    errors.wrong_inputs,
+    errors.wrong_gradient,
 )
 NEED_A_TWIN = (gradients.twin_output, gradients.twin_gradients)
 

@@ -138,6 +138,18 @@ class Subject:
         return grads
 
 
+def results(layer: Module, step: Step) -> list[tuple[str, Tensor]]:
+    """Return (what, tensor) for the output and every gradient."""
+    of_inputs = [(f"gradient of input {i}", grad) for i, grad in enumerate(step.grads)]
+    of_parameters = [(f"gradient of {name}", grad) for name, _, grad in layer.named_param()]
+    return [("output", step.y), *of_inputs, *of_parameters]
+
+
+def shapes(example: Example) -> str:
+    """Return the shapes of an example's tensors, for messages."""
+    return ", ".join(str(tuple(x.shape)) for x in example)
+
+
 def _kind(value: object) -> str:
     return type(value).__name__
 

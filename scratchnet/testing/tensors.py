@@ -54,3 +54,8 @@ def laid_out(tensor: Tensor, layout: str) -> Tensor:
         view.copy_(tensor)
         return view
     raise ValueError(f"layout is expected to be one of {LAYOUTS}, got {layout!r}")
+
+
+def shares_memory(a: Tensor, b: Tensor) -> bool:
+    """Whether writing to one of the two could change the other."""
+    return bool(a.numel()) and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

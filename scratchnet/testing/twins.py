@@ -7,64 +7,20 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from scratchnet.layers.activation import ReLU, Sigmoid
-from scratchnet.layers.conv import Conv2d, TransposeConv2d
-from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+from scratchnet.errors import ArgumentError
+from scratchnet.interop import to_torch
 from scratchnet.module import Module
 from scratchnet.testing.closeness import ConformanceError
 
 Twin = nn.Module | Callable[..., Tensor]
 
 
-class UpsampleThenConv(nn.Module):
-    """torch.nn's upsampling and convolution, with the parameters' names of Upsampling."""
-
-    def __init__(self, layer: Upsampling) -> None:
-        super().__init__()
-        self.upsample = nn.UpsamplingNearest2d(scale_factor=layer.scale_factor)
-        self.weight = nn.Parameter(torch.zeros_like(layer.weight))
-        self.bias = None if layer.bias is None else nn.Parameter(torch.zeros_like(layer.bias))
-        self.geometry = layer.stride, layer.padding, layer.dilation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of the upsampled x."""
-        pictures = x if x.dim() == 4 else x.unsqueeze(0)
-        y = nn.functional.conv2d(self.upsample(pictures), self.weight, self.bias, *self.geometry)
-        return y if x.dim() == 4 else y.squeeze(0)
-
-
-class UpsamplePictures(nn.Module):
-    """torch.nn's nearest upsampling, which alone does not take a picture without a batch axis."""
-
-    def __init__(self, layer: NearestUpsampling) -> None:
-        super().__init__()
-        self.upsample = nn.UpsamplingNearest2d(scale_factor=layer.scale_factor)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the upsampled x."""
-        y: Tensor = self.upsample(x if x.dim() == 4 else x.unsqueeze(0))
-        return y if x.dim() == 4 else y.squeeze(0)
-
-
 def torch_twin(layer: Module) -> nn.Module | None:
     """Return torch.nn's counterpart of a built-in layer, with its parameters; or None."""
-    twin = _build(layer)
-    if twin is not None:
-        share_parameters(layer, twin)
-    return twin
-
-
-def _build(layer: Module) -> nn.Module | None:
-    kind = type(layer)
-    if isinstance(layer, Conv2d) and kind is Conv2d:
-        return nn.Conv2d(**layer.config())
-    if isinstance(layer, TransposeConv2d) and kind is TransposeConv2d:
-        return nn.ConvTranspose2d(**layer.config())
-    if isinstance(layer, Upsampling) and kind is Upsampling:
-        return UpsampleThenConv(layer)
-    if isinstance(layer, NearestUpsampling) and kind is NearestUpsampling:
-        return UpsamplePictures(layer)
-    return {ReLU: nn.ReLU, Sigmoid: nn.Sigmoid}[kind]() if kind in (ReLU, Sigmoid) else None
+    try:
+        return to_torch(layer)
+    except ArgumentError:
+        return None
 
 
 def share_parameters(layer: Module, twin: nn.Module) -> None:
