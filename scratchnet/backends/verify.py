@@ -68,10 +68,7 @@ class VerifiedBackend(Backend):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any
     ) -> Tensor:
         """Checked; see Backend."""
-        terms = weight[0].numel() + 1
-        tensors = {"x": x, "weight": weight, "bias": bias}
-        y: Tensor = self._run("conv2d_forward", tensors, options, terms)
-        return y
+        return self._run_forward("conv2d_forward", x, weight, bias, options)
 
     def conv2d_backward(self, grad_y: Tensor, x: Tensor, weight: Tensor, **options: Any) -> Grads:
         """Checked; see Backend."""
@@ -92,10 +89,7 @@ class VerifiedBackend(Backend):
         self, x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any
     ) -> Tensor:
         """Checked; see Backend."""
-        terms = weight[0].numel() + 1
-        tensors = {"x": x, "weight": weight, "bias": bias}
-        y: Tensor = self._run("upsample_conv2d_forward", tensors, options, terms)
-        return y
+        return self._run_forward("upsample_conv2d_forward", x, weight, bias, options)
 
     def upsample_conv2d_backward(
         self, grad_y: Tensor, x: Tensor, weight: Tensor, **options: Any
@@ -107,6 +101,13 @@ class VerifiedBackend(Backend):
         """The inner backend's chain, checked; see Backend."""
         chain = self.inner.chain(x, links)
         return None if chain is None else VerifiedChain(self.inner, chain, links)
+
+    def _run_forward(
+        self, op: str, x: Tensor, weight: Tensor, bias: Tensor | None, options: dict[str, Any]
+    ) -> Tensor:
+        tensors = {"x": x, "weight": weight, "bias": bias}
+        y: Tensor = self._run(op, tensors, options, weight[0].numel() + 1)
+        return y
 
     def _run_backward(
         self, op: str, grad_y: Tensor, x: Tensor, weight: Tensor, options: dict[str, Any]

@@ -170,10 +170,7 @@ def compare(
         epochs=epochs, model=model, optimizer=optimizer, lr=lr, momentum=momentum,
         model_args=options.key_values(model_arg) if model_arg else None,
         batch_size=batch_size, dtype=dtype, seed=seed,
-        data=None if data is None else str(data),
-        images=None if images is None else str(images),
-        noisy_a=None if noisy_a is None else str(noisy_a),
-        noisy_b=None if noisy_b is None else str(noisy_b),
+        **options.texts(data=data, images=images, noisy_a=noisy_a, noisy_b=noisy_b),
         noise=noise, n_train=n_train, n_val=n_val, size=size, backend=backend, threads=threads,
     )  # fmt: skip
     screen = console()

@@ -92,10 +92,7 @@ def evaluate(
     screen = console()
     path = checkpoint.find_weights(weights)
     settings = runs.settings_of(path).with_options(
-        data=None if data is None else str(data),
-        images=None if images is None else str(images),
-        noisy_a=None if noisy_a is None else str(noisy_a),
-        noisy_b=None if noisy_b is None else str(noisy_b),
+        **options.texts(data=data, images=images, noisy_a=noisy_a, noisy_b=noisy_b),
         noise=noise, n_val=n_val, size=size,
     )  # fmt: skip
     with options.machine(backend, threads, verify):

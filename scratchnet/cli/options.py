@@ -133,6 +133,11 @@ def machine(backend: str | None, threads: int | None, verify: bool = False) -> I
             os.environ |= verified_before
 
 
+def texts(**paths: Path | None) -> dict[str, str | None]:
+    """Return the paths by name, as settings hold them."""
+    return {name: None if path is None else str(path) for name, path in paths.items()}
+
+
 def key_values(items: list[str]) -> dict[str, object]:
     """``["width=32", "name=x"]`` as a dictionary; values are read as JSON where they are JSON.
 

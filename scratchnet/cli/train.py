@@ -199,8 +199,7 @@ def train(
 
     given = {
         "epochs": epochs, "seed": seed,
-        "data": _text(data), "images": _text(images),
-        "noisy_a": _text(noisy_a), "noisy_b": _text(noisy_b),
+        **options.texts(data=data, images=images, noisy_a=noisy_a, noisy_b=noisy_b),
         "noise": noise, "n_train": n_train, "n_val": n_val, "size": size,
         "model": model, "dtype": dtype,
         "model_args": options.key_values(model_arg) if model_arg else None,
@@ -265,7 +264,3 @@ def _only_for_resume(
             "--resume goes on with the run in --out DIR under that run's own settings: "
             + (f"leave out {', '.join(extra)}" if extra else "name it with --out")
         )
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
