@@ -7,6 +7,7 @@
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/utils/pybind.h>
 #include <torch/headeronly/version.h>
@@ -18,6 +19,7 @@
 #include <tuple>
 #include <vector>
 
+#include "buffer.h"
 #include "network.h"
 #include "ops.h"
 
@@ -60,6 +62,14 @@ at::Tensor channels_last(const at::Tensor& tensor) {
 
 at::Tensor empty_channels_last(at::IntArrayRef sizes, const at::Tensor& like) {
   return at::empty(sizes, like.options(), at::MemoryFormat::ChannelsLast);
+}
+
+// A tensor in memory that is used again once nobody holds the tensor any more; see buffer.h.
+template <class T>
+at::Tensor empty_reused(at::IntArrayRef sizes, const at::Tensor& like) {
+  const auto buffer = std::make_shared<scratchnet::Buffer<T>>(c10::multiply_integers(sizes));
+  return at::from_blob(
+      buffer->data(), sizes, [buffer](void*) {}, like.options());
 }
 
 template <class T>
@@ -205,7 +215,7 @@ class Chain {
       const scratchnet::Size out = net.output();
       y = at::empty({x.size(0), out.channels, out.height, out.width}, x.options(),
                     x.suggest_memory_format());
-      if (keep) saved = at::empty({x.size(0), net.saved_size()}, x.options());
+      if (keep) saved = empty_reused<T>({x.size(0), net.saved_size()}, x);
       net.forward(torch_pool(), x.size(0), pictures_of<T>(x), pointers<T>(weights).data(),
                   pointers<T>(biases).data(), mutable_pictures_of<T>(y),
                   keep ? saved->mutable_data_ptr<T>() : nullptr);
@@ -261,7 +271,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   m.doc() = "scratchnet's C++ kernels; use them through scratchnet.backends.cpp.";
   m.attr("torch_version") = TORCH_VERSION;
-  m.def("isa", [] { return scratchnet::current_isa().name; }, "The instruction set in use.");
+  m.def(
+      "isa", [] { return scratchnet::current_isa().name; }, "The instruction set in use.");
   m.def(
       "instruction_sets",
       [] {

@@ -94,6 +94,11 @@ struct Kernels {
   void (*sum_pixels)(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,
                      bool accumulate);
   void (*activate)(T* image, int64_t size, Activation activation);
+  // to[i * channels + c] = from[c * plane + i * step], for `pixels` values of i; and back.
+  void (*interleave)(const T* from, int64_t plane, int64_t step, int64_t pixels, int64_t channels,
+                     T* to);
+  void (*deinterleave)(const T* from, int64_t plane, int64_t step, int64_t pixels, int64_t channels,
+                       T* to);
   // grad *= the activation's derivative where it returned y.
   void (*apply_gate)(T* grad, const T* y, int64_t size, Activation activation);
 };

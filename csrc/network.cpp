@@ -46,26 +46,30 @@ bool is_channels_last(const Pictures<T>& at, Size size) {
          (size.height == 1 || at.h == size.width * size.channels);
 }
 
+// Rows of pixels that can be treated as one, and how many of them: the whole picture if its rows
+// follow each other.
+template <class T>
+Pair rows_of(const Pictures<T>& at, Size size) {
+  if (at.h == size.width * at.w) return {1, size.height * size.width};
+  return {size.height, size.width};
+}
+
 // One picture from wherever it lies to channels-last, or back.
 template <class T>
-void gather_picture(const Pictures<const T>& from, Size size, T* to) {
-  for (int64_t h = 0; h < size.height; ++h) {
-    for (int64_t c = 0; c < size.channels; ++c) {
-      const T* in = from.data + h * from.h + c * from.c;
-      T* out = to + h * size.width * size.channels + c;
-      for (int64_t w = 0; w < size.width; ++w) out[w * size.channels] = in[w * from.w];
-    }
+void gather_picture(const Kernels<T>& kernels, const Pictures<const T>& from, Size size, T* to) {
+  const auto [rows, pixels] = rows_of(from, size);
+  for (int64_t r = 0; r < rows; ++r) {
+    kernels.interleave(from.data + r * from.h, from.c, from.w, pixels, size.channels,
+                       to + r * pixels * size.channels);
   }
 }
 
 template <class T>
-void scatter_picture(const T* from, Size size, const Pictures<T>& to) {
-  for (int64_t h = 0; h < size.height; ++h) {
-    for (int64_t c = 0; c < size.channels; ++c) {
-      const T* in = from + h * size.width * size.channels + c;
-      T* out = to.data + h * to.h + c * to.c;
-      for (int64_t w = 0; w < size.width; ++w) out[w * to.w] = in[w * size.channels];
-    }
+void scatter_picture(const Kernels<T>& kernels, const T* from, Size size, const Pictures<T>& to) {
+  const auto [rows, pixels] = rows_of(to, size);
+  for (int64_t r = 0; r < rows; ++r) {
+    kernels.deinterleave(from + r * pixels * size.channels, to.c, to.w, pixels, size.channels,
+                         to.data + r * to.h);
   }
 }
 
@@ -172,9 +176,9 @@ void Network<T>::plan_forward() {
   const Size input = stages_.front().input, output = stages_.back().output;
   reserve(plan.arena_size, input.elements());
   plan.output_at = reserve(plan.arena_size, output.elements());
-  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+  plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
                           if (frame.input == frame.arena) {
-                            gather_picture(frame.x, input, frame.arena);
+                            gather_picture(kernels, frame.x, input, frame.arena);
                           }
                         }});
   for (size_t l = 0; l < stages_.size(); ++l) {
@@ -198,9 +202,9 @@ void Network<T>::plan_forward() {
         [](const Frame<T>&) { return Epilogue<T>{}; }, boxes);
     plan.steps.push_back(box_step<T>(kernels_, stage, true, scratch, bias_row_at_[l], boxes, out));
   }
-  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+  plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
                           if (frame.output != frame.out.data) {
-                            scatter_picture(frame.output, output, frame.out);
+                            scatter_picture(kernels, frame.output, output, frame.out);
                           }
                         }});
 }
@@ -229,19 +233,19 @@ void Network<T>::plan_backward() {
   // The gradient before the last layer's activation.
   int64_t grad_at = reserve(plan.arena_size, output.elements());
   const int64_t y_at = reserve(plan.arena_size, output.elements());
-  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+  plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
                           if (frame.input == frame.arena) {
-                            gather_picture(frame.x, input, frame.arena);
+                            gather_picture(kernels, frame.x, input, frame.arena);
                           }
                         }});
   const Activation last = stages_.back().layer.activation;
   plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
                           T* grad = frame.arena + grad_at;
-                          gather_picture(frame.grad_y, output, grad);
+                          gather_picture(kernels, frame.grad_y, output, grad);
                           if (last == Activation::none) return;
                           const T* y = frame.y.data;
                           if (!is_channels_last(frame.y, output)) {
-                            gather_picture(frame.y, output, frame.arena + y_at);
+                            gather_picture(kernels, frame.y, output, frame.arena + y_at);
                             y = frame.arena + y_at;
                           }
                           kernels.apply_gate(grad, y, output.elements(), last);
@@ -273,9 +277,9 @@ void Network<T>::plan_backward() {
     grad_at = next_at;
   }
   plan.output_at = reserve(plan.arena_size, input.elements());
-  plan.steps.push_back({1, false, [=](const Frame<T>& frame, int64_t) {
+  plan.steps.push_back({1, false, [=, &kernels = kernels_](const Frame<T>& frame, int64_t) {
                           if (frame.grad_input != frame.grad_x.data) {
-                            scatter_picture(frame.grad_input, input, frame.grad_x);
+                            scatter_picture(kernels, frame.grad_input, input, frame.grad_x);
                           }
                         }});
 }
@@ -293,15 +297,20 @@ void Network<T>::run(const Pool& pool, const Plan& plan, int64_t batch, int64_t 
   const int64_t arena_size = plan.arena_size + saved_size_;
   const Buffer<T> arenas((by_picture ? threads : batch) * arena_size);
   if (by_picture) {
-    run_tasks(pool, chunks, [&](int64_t chunk, int64_t thread) {
-      begin_chunk(chunk);
-      for (int64_t n = first(chunk); n < first(chunk + 1); ++n) {
-        const Frame<T> frame = make_frame(n, chunk, arenas.data() + thread * arena_size);
-        for (const Step<T>& step : plan.steps) {
-          for (int64_t task = 0; task < step.tasks; ++task) step.run(frame, task);
-        }
-      }
-    });
+    // A forward leaves its last pictures in the cache: the backward takes them first.
+    const Order order = &plan == &backward_ ? Order::falling : Order::rising;
+    run_tasks(
+        pool, chunks,
+        [&](int64_t chunk, int64_t thread) {
+          begin_chunk(chunk);
+          for (int64_t n = first(chunk); n < first(chunk + 1); ++n) {
+            const Frame<T> frame = make_frame(n, chunk, arenas.data() + thread * arena_size);
+            for (const Step<T>& step : plan.steps) {
+              for (int64_t task = 0; task < step.tasks; ++task) step.run(frame, task);
+            }
+          }
+        },
+        order);
     return;
   }
   std::vector<Frame<T>> frames;

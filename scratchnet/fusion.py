@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeGuard
 
 from torch import Tensor
 
 from scratchnet.backends import dispatch
-from scratchnet.backends.base import Chain, Link
+from scratchnet.backends.base import Activation, Chain, Link
 from scratchnet.layers.checks import check_grad, output_size
 from scratchnet.layers.conv import Convolution
 from scratchnet.module import Module
@@ -38,7 +39,7 @@ def runs(modules: Sequence[Module]) -> list[Module]:
                 end_run()
             links.append(link)
         elif link is not None and links and links[-1].activation == "none":
-            links[-1] = replace(links[-1], activation=link)
+            links[-1] = _activated(links[-1], link)
         else:
             end_run()
             parts.append(module)
@@ -46,6 +47,27 @@ def runs(modules: Sequence[Module]) -> list[Module]:
         layers.append(module)
     end_run()
     return parts
+
+
+@lru_cache(maxsize=256)
+def _activated(link: Link, activation: Activation) -> Link:
+    return replace(link, activation=activation)
+
+
+@lru_cache(maxsize=256)
+def _check_sizes(layers: tuple[str, ...], links: tuple[Link, ...], size: tuple[int, int]) -> None:
+    """Raise a ShapeError that names the layer whose input would be smaller than its kernel."""
+    for layer, link in zip(layers, links, strict=True):
+        if link.scale is not None:
+            size = (size[0] * link.scale[0], size[1] * link.scale[1])
+        size = output_size(
+            layer,
+            size,
+            kernel_size=link.kernel_size,
+            stride=link.stride,
+            padding=link.padding,
+            dilation=link.dilation,
+        )
 
 
 def _alike(first: Module, other: Module) -> bool:
@@ -100,7 +122,15 @@ class Run(Module):
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
         """The chain rule through the layers, from the last one to the first."""
-        (grad,) = grad_outputs
+        grad_x = self._backward(*grad_outputs, needs_grad_x=True)
+        assert grad_x is not None
+        return grad_x
+
+    def backward_parameters(self, *grad_outputs: Tensor) -> None:
+        """As backward, without the gradient with respect to the input."""
+        self._backward(*grad_outputs, needs_grad_x=False)
+
+    def _backward(self, grad: Tensor, *, needs_grad_x: bool) -> Tensor | None:
         if not self._chained:
             for layer in reversed(self.layers):
                 grad = layer.backward(grad)
@@ -108,7 +138,7 @@ class Run(Module):
         chain, x, y, kept = self.saved
         if self._one_picture:
             grad = grad.unsqueeze(0)
-        grad_x: Tensor = chain.backward(
+        grad_x: Tensor | None = chain.backward(
             check_grad(self.layers[-1], grad, y.shape, y.dtype),
             x,
             y,
@@ -116,8 +146,9 @@ class Run(Module):
             [layer.weight for layer in self.convolutions],
             [layer.grad_weight for layer in self.convolutions],
             [layer.grad_bias for layer in self.convolutions],
+            needs_grad_x=needs_grad_x,
         )
-        return grad_x.squeeze(0) if self._one_picture else grad_x
+        return grad_x.squeeze(0) if grad_x is not None and self._one_picture else grad_x
 
     def _fits(self, x: object) -> TypeGuard[Tensor]:
         """Whether the first layer will accept x; if not, the error is left to that layer."""
@@ -136,8 +167,13 @@ class Run(Module):
         Raises:
             ShapeError: a layer's input would be smaller than its kernel.
         """
-        parameters = [value for layer in self.convolutions for value, _ in layer.param()]
-        gradients = [grad for layer in self.convolutions for _, grad in layer.param()]
+        parameters, gradients = [], []
+        for layer in self.convolutions:
+            parameters.append(layer.weight)
+            gradients.append(layer.grad_weight)
+            if layer.bias is not None:
+                parameters.append(layer.bias)
+                gradients.append(layer.grad_bias)
         channels = x.shape[1]
         for link in self.links:
             if link.in_channels != channels:
@@ -149,16 +185,6 @@ class Run(Module):
         backend = dispatch.resolve("chain", x, self.links, *parameters, backend=first.backend)
         chain = backend.chain(x, self.links)
         if chain is not None:
-            size = (x.shape[2], x.shape[3])
-            for layer, link in zip(self.convolutions, self.links, strict=True):
-                if link.scale is not None:
-                    size = (size[0] * link.scale[0], size[1] * link.scale[1])
-                size = output_size(
-                    layer,
-                    size,
-                    kernel_size=link.kernel_size,
-                    stride=link.stride,
-                    padding=link.padding,
-                    dilation=link.dilation,
-                )
+            names = tuple(type(layer).__name__ for layer in self.convolutions)
+            _check_sizes(names, self.links, (x.shape[2], x.shape[3]))
         return chain

@@ -33,7 +33,7 @@ class Module:
     parameter_names: ClassVar[tuple[str, ...]] = ()
     api_version: ClassVar[int] = API_VERSION
     training: bool = True
-    _written: ClassVar[dict[str, Any]] = {}
+    _written: ClassVar[tuple[Any, ...]] = ()
     _saved: tuple[Any, ...] | None = None
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -53,6 +53,13 @@ class Module:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define backward()")
 
+    def backward_parameters(self, *grad_outputs: Tensor) -> None:
+        """As :meth:`backward`, but for the parameters alone: all that a training step needs.
+
+        Containers save the time for the gradient with respect to the input, which nobody reads.
+        """
+        self.backward(*grad_outputs)
+
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return ``forward(*inputs)``."""
         return self.forward(*inputs)
@@ -63,14 +70,18 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._written = {name: getattr(cls, name, None) for name in _COMPUTING}
+        cls._written = tuple(getattr(cls, name, None) for name in _COMPUTING)
+        if "backward" in vars(cls) and "backward_parameters" not in vars(cls):
+            # An inherited one would go round the new backward.
+            setattr(cls, "backward_parameters", Module.backward_parameters)  # noqa: B010
 
     def is_as_written(self) -> bool:
         """Whether nobody has replaced a method, on the class or the object, to try something out:
         then a backend that runs several layers at once may run this one without calling it.
         """
-        found = {name: getattr(type(self), name, None) for name in _COMPUTING}
-        return found == self._written and not vars(self).keys() & found.keys()
+        cls = type(self)
+        found = tuple(getattr(cls, name, None) for name in _COMPUTING)
+        return found == self._written and vars(self).keys().isdisjoint(_COMPUTING)
 
     def link(self) -> Link | Activation | None:
         """Return the layer as data for a backend that runs several at once; None if it cannot be.

@@ -49,6 +49,16 @@ class Sequential(Module):
             grad = part.backward(grad)
         return grad
 
+    def backward_parameters(self, *grad_outputs: Tensor) -> None:
+        """As backward, without ∂L/∂x: the first module need not compute it."""
+        (grad,) = grad_outputs
+        if not self.saved:
+            return
+        first, *others = self.saved
+        for part in reversed(others):
+            grad = part.backward(grad)
+        first.backward_parameters(grad)
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield ("0", first module), ("1", second module), ..., as torch.nn names them."""
         for position, module in enumerate(self.modules):

@@ -203,7 +203,7 @@ class Trainer:
         loss = float(mse.forward(prediction, target))
         if math.isfinite(loss):  # else the weights stay what they were, for whoever wants to look
             self.model.zero_grad()
-            self.model.backward(mse.backward())
+            self.model.backward_parameters(mse.backward())
             self.optimizer.lr = self.base_lr * self.schedule(
                 self.step, self.steps_per_epoch * self.epochs
             )

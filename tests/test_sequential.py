@@ -62,11 +62,43 @@ def test_the_papers_network_on_both_sides_of_its_gradient(backend: str) -> None:
     gradcheck(scratchnet.models.noise2noise(), torch.rand(1, 3, 8, 4))
 
 
+@pytest.mark.parametrize("name", [*scratchnet.models.names(), "batch of none", "unlinked"])
+def test_the_parameters_alone_get_the_same_gradients(name: str, backend: str) -> None:
+    """The first layer may then leave out the gradient of the input, which nobody asked for."""
+    made = {
+        "batch of none": scratchnet.models.noise2noise,
+        "unlinked": lambda: scratchnet.Sequential(
+            scratchnet.ReLU(), scratchnet.Conv2d(3, 2, 3), scratchnet.NearestUpsampling(2)
+        ),
+    }
+    model = made.get(name, lambda: scratchnet.models.build(name))()
+    y = model.forward(torch.rand(0 if name == "batch of none" else 3, 3, 12, 8))
+    cotangent = torch.randn(y.shape)
+    model.backward(cotangent)
+    expected = [grad.clone() for _, grad in model.param()]
+    model.zero_grad()
+    model.backward_parameters(cotangent)
+    assert all(torch.equal(g, e) for (_, g), e in zip(model.param(), expected, strict=True))
+
+
+def test_a_new_backward_is_not_gone_round() -> None:
+    class Loud(scratchnet.Sequential):
+        def backward(self, *grad_outputs: torch.Tensor) -> torch.Tensor:
+            heard.append(grad_outputs)
+            return super().backward(*grad_outputs)
+
+    heard: list[tuple[torch.Tensor, ...]] = []
+    model = Loud(scratchnet.ReLU())
+    model.backward_parameters(model.forward(torch.ones(2)))
+    assert len(heard) == 1
+
+
 def test_none_is_the_identity() -> None:
     x = torch.randn(2, 3)
     model = scratchnet.Sequential()
     assert torch.equal(model(x), x)
     assert torch.equal(model.backward(x), x)
+    model.backward_parameters(x)
     assert model.param() == []
     assert repr(model) == "Sequential()"
 

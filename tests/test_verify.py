@@ -131,8 +131,8 @@ class WrongChain(OneByOne):
             y[:, :, -1] = 0
         return y, kept
 
-    def backward(self, *args: object) -> torch.Tensor:
-        grad_x = super().backward(*args)
+    def backward(self, *args: object, **options: object) -> torch.Tensor | None:
+        grad_x = super().backward(*args, **options)
         grad_weights, grad_biases = args[5:]
         if self.fault == "backward":
             grad_weights[-1].zero_()

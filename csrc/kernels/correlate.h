@@ -37,6 +37,12 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
   const T* in[P];
   SCRATCHNET_UNROLL
   for (int p = 0; p < P; ++p) in[p] = job.in + in_offset[p];
+  // Where the results will go comes into the cache while they are computed.
+  SCRATCHNET_UNROLL
+  for (int p = 0; p < P; ++p) {
+    SCRATCHNET_UNROLL
+    for (int v = 0; v < V; ++v) prefetch(job.out + out_offset[p] + v * L);
+  }
   for (int64_t r = 0; r < chunk.num_runs; ++r) {
     const Run run = chunk.runs[r];
     const T* w = job.packed + run.w * (V * L);
@@ -91,20 +97,23 @@ template <class T, int V>
 static void correlate_block(const Correlate<T>& job) {
   constexpr int64_t P = TilePixels<V>::value;
   const int64_t pixels = job.pictures * job.rows * job.cols;
-  int64_t picture = 0, row = 0, col = 0;
+  int64_t row = 0, col = 0;
+  // Offsets of the next pixel, of its row and of its picture.
+  int64_t in = 0, in_row = 0, in_picture = 0, out = 0, out_row = 0, out_picture = 0;
   for (int64_t done = 0; done < pixels;) {
     // A band of tiles of nearly equal size ...
     const int64_t band = smaller(pixels - done, kBandTiles * P);
     const int64_t tiles = (band + P - 1) / P;
     int64_t in_offset[kBandTiles * P], out_offset[kBandTiles * P];
     for (int64_t i = 0; i < band; ++i) {
-      in_offset[i] = picture * job.in_picture + row * job.in_row + col * job.in_col;
-      out_offset[i] = picture * job.out_picture + row * job.out_row + col * job.out_col;
+      in_offset[i] = in, out_offset[i] = out;
+      in += job.in_col, out += job.out_col;
       if (++col < job.cols) continue;
       col = 0;
+      in = in_row += job.in_row, out = out_row += job.out_row;
       if (++row < job.rows) continue;
       row = 0;
-      ++picture;
+      in = in_row = in_picture += job.in_picture, out = out_row = out_picture += job.out_picture;
     }
     // ... goes through the reduction axis chunk by chunk. Runs are at most kChunk long (see
     // split_runs).

@@ -19,14 +19,15 @@ namespace SCRATCHNET_ISA {
 #include "box.h"
 #include "correlate.h"
 #include "gather.h"
+#include "layout.h"
 #include "outer.h"
 #include "sums.h"
 // clang-format on
 
 template <class T>
 static constexpr Kernels<T> table() {
-  return {kLanes<T>, pack<T>,       correlate<T>, gather_taps<T>, outer<T>,
-          box<T>,    sum_pixels<T>, activate<T>,  apply_gate<T>};
+  return {kLanes<T>,     pack<T>,     correlate<T>,  gather_taps<T>,  outer<T>,     box<T>,
+          sum_pixels<T>, activate<T>, interleave<T>, deinterleave<T>, apply_gate<T>};
 }
 
 extern const Isa isa;

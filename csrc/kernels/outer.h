@@ -23,10 +23,10 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
     SCRATCHNET_UNROLL
     for (int v = 0; v < V; ++v) sum[a][v] = Vec<T>{};
   }
-  for (int64_t row = 0; row < job.pictures * job.rows; ++row) {
-    const int64_t n = row / job.rows, r = row % job.rows;
+  for (int64_t row = 0, r = 0, n = 0; row < job.pictures * job.rows; ++row) {
     const T* pa = job.a + n * job.a_picture + r * job.a_row + a_begin;
     const T* pb = job.b + n * job.b_picture + r * job.b_row + b_begin;
+    if (++r == job.rows) r = 0, ++n;
     for (int64_t c = 0; c < job.cols; ++c, pa += job.a_col, pb += job.b_col) {
       Vec<T> b[V];
       SCRATCHNET_UNROLL

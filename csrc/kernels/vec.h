@@ -39,6 +39,11 @@ SCRATCHNET_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename VecType<T>::unaligned*>(p) = v;
 }
 
+template <class T>
+SCRATCHNET_INLINE void prefetch(const T* p) {
+  __builtin_prefetch(p, 1);
+}
+
 // Loads and stores of a vector's first n lanes; the other lanes are zero or untouched, and so is
 // the memory behind them. The only place where vector extensions do not suffice: AVX has an
 // instruction.

@@ -90,7 +90,9 @@ class Chain(ABC):
         weights: Sequence[Tensor],
         grad_weights: Sequence[Tensor],
         grad_biases: Sequence[Tensor | None],
-    ) -> Tensor:
+        *,
+        needs_grad_x: bool = True,
+    ) -> Tensor | None:
         """Add the parameters' gradients to ``grad_weights`` and ``grad_biases``; return grad_x.
 
         Args:
@@ -98,6 +100,7 @@ class Chain(ABC):
             x, y, kept: the input and the results of the forward.
             weights: as given to the forward.
             grad_weights, grad_biases: buffers, written in place.
+            needs_grad_x: if not, None is returned.
         """
 
 

@@ -91,10 +91,12 @@ class CppChain(Chain):
         weights: Sequence[Tensor],
         grad_weights: Sequence[Tensor],
         grad_biases: Sequence[Tensor | None],
-    ) -> Tensor:
+        *,
+        needs_grad_x: bool = True,
+    ) -> Tensor | None:
         """See :meth:`Chain.backward`."""
-        grad_x: Tensor = self._chain.backward(
-            x, y, grad_y, kept, weights, grad_weights, grad_biases, True
+        grad_x: Tensor | None = self._chain.backward(
+            x, y, grad_y, kept, weights, grad_weights, grad_biases, needs_grad_x
         )
         return grad_x
 
@@ -219,7 +221,7 @@ class CppBackend(Backend):
     ) -> Grads:
         """See :meth:`Backend.upsample_conv2d_backward`."""
         by_parts = conv["stride"] != (1, 1) or _left_to_torch(weight, conv["groups"])
-        if by_parts or not (needs[0] and needs[1]):
+        if by_parts or not needs[1]:
             return super().upsample_conv2d_backward(
                 grad_y, x, weight, scale=scale, needs=needs, **conv
             )
@@ -230,7 +232,14 @@ class CppBackend(Backend):
         grad_bias = weight.new_zeros(weight.shape[0]) if needs[2] else None
         nothing = x.new_empty(x.shape[0], 0)  # one link has no hidden activations
         grad_x = chain.backward(
-            grad_y, x, grad_y, nothing, [weight.contiguous()], [grad_weight], [grad_bias]
+            grad_y,
+            x,
+            grad_y,
+            nothing,
+            [weight.contiguous()],
+            [grad_weight],
+            [grad_bias],
+            needs_grad_x=needs[0],
         )
         return grad_x, grad_weight, grad_bias
 

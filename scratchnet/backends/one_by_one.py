@@ -45,7 +45,9 @@ class OneByOne(Chain):
         weights: Sequence[Tensor],
         grad_weights: Sequence[Tensor],
         grad_biases: Sequence[Tensor | None],
-    ) -> Tensor:
+        *,
+        needs_grad_x: bool = True,
+    ) -> Tensor | None:
         """See :meth:`Chain.backward`: the chain rule from the last link to the first."""
         grad = grad_y
         for i in reversed(range(len(self.links))):
@@ -56,13 +58,14 @@ class OneByOne(Chain):
                 link_x,
                 weights[i],
                 **link.geometry,
-                needs=(True, True, grad_bias is not None),
+                needs=(i > 0 or needs_grad_x, True, grad_bias is not None),
             )
-            assert grad_x is not None
             assert grad_w is not None
             grad_weights[i].add_(grad_w)
             if grad_bias is not None and grad_b is not None:
                 grad_bias.add_(grad_b)
+            if grad_x is None:
+                return None
             grad = grad_x
             if link.scale is not None:
                 grad = self.backend.upsample_nearest_backward(grad, scale=link.scale)

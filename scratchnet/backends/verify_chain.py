@@ -48,15 +48,20 @@ class VerifiedChain(Chain):
         weights: Sequence[Tensor],
         grad_weights: Sequence[Tensor],
         grad_biases: Sequence[Tensor | None],
-    ) -> Tensor:
+        *,
+        needs_grad_x: bool = True,
+    ) -> Tensor | None:
         """Checked; see Chain."""
         inner_kept, plain, plain_kept, given = kept
         given = {**given, "grad_y": grad_y}
         own_w = [torch.zeros_like(g) for g in grad_weights]
         own_b = [None if g is None else torch.zeros_like(g) for g in grad_biases]
-        grad_x = self.inner.backward(grad_y, x, y, inner_kept, weights, own_w, own_b)
+        grad_x = self.inner.backward(
+            grad_y, x, y, inner_kept, weights, own_w, own_b, needs_grad_x=needs_grad_x
+        )
         of_input, of_parameters = plain.backward(grad_y, plain_kept, weights)
-        self._compare("grad_x", grad_x, of_input, given)
+        if grad_x is not None:
+            self._compare("grad_x", grad_x, of_input, given)
         for i, (of_weight, of_bias) in enumerate(of_parameters):
             self._compare(f"grad_weight {i}", own_w[i], of_weight, given)
             if own_b[i] is not None:

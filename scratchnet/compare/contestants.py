@@ -63,7 +63,7 @@ class Ours(Contestant):
     def _step(self, noisy: Tensor, target: Tensor, lr: float) -> float:
         loss = self.loss.forward(self.model.forward(noisy), target)
         self.model.zero_grad()
-        self.model.backward(self.loss.backward())
+        self.model.backward_parameters(self.loss.backward())
         self.optimizer.lr = lr
         self.optimizer.step()
         return loss.item()

@@ -119,7 +119,7 @@ def check_grad(layer: Module, grad_y: Tensor, shape: torch.Size, dtype: torch.dt
 
 
 def output_size(
-    layer: Module,
+    name: str,
     size: tuple[int, int],
     *,
     kernel_size: tuple[int, int],
@@ -136,7 +136,7 @@ def output_size(
     padded = [n + 2 * p for n, p in zip(size, padding, strict=True)]
     if any(n < span for n, span in zip(padded, spans, strict=True)):
         raise ShapeError(
-            f"{type(layer).__name__}: the padded input is {padded[0]}x{padded[1]}, smaller than "
+            f"{name}: the padded input is {padded[0]}x{padded[1]}, smaller than "
             f"the kernel's {spans[0]}x{spans[1]}: use larger pictures, more padding or a "
             "smaller kernel"
         )

@@ -171,7 +171,7 @@ class Conv2d(Convolution):
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W x + b."""
         output_size(
-            self,
+            type(self).__name__,
             (x.shape[2], x.shape[3]),
             kernel_size=self.kernel_size,
             stride=self.stride,

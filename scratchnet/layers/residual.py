@@ -45,3 +45,7 @@ class Residual(Module):
         """∂L/∂x = ∂L/∂y + Jᵀ ∂L/∂y, with J the Jacobian of f."""
         (grad_y,) = grad_outputs
         return self.body.backward(grad_y) + check_tensor(self, grad_y)
+
+    def backward_parameters(self, *grad_outputs: Tensor) -> None:
+        """Those of f: the sum has none of its own."""
+        self.body.backward_parameters(*grad_outputs)

@@ -125,7 +125,7 @@ class Upsampling(Convolution):
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W U x + b, with U the nearest upsampling and A_W the convolution."""
         output_size(
-            self,
+            type(self).__name__,
             (x.shape[2] * self.scale_factor[0], x.shape[3] * self.scale_factor[1]),
             kernel_size=self.kernel_size,
             stride=self.stride,

@@ -100,7 +100,7 @@ class DepthwiseConv2d(ImageLayer):
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W x + b, channel by channel."""
         output_size(
-            self,
+            type(self).__name__,
             (x.shape[2], x.shape[3]),
             kernel_size=self.kernel_size,
             stride=self.stride,
