@@ -167,11 +167,12 @@ class Run(Module):
         Raises:
             ShapeError: a layer's input would be smaller than its kernel.
         """
-        parameters, gradients = [], []
+        parameters: list[Tensor] = []
+        gradients: list[Tensor] = []
         for layer in self.convolutions:
             parameters.append(layer.weight)
             gradients.append(layer.grad_weight)
-            if layer.bias is not None:
+            if layer.bias is not None and layer.grad_bias is not None:
                 parameters.append(layer.bias)
                 gradients.append(layer.grad_bias)
         channels = x.shape[1]

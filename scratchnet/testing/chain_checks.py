@@ -147,13 +147,20 @@ class _Run:
             return None
         return backend.chain(self.x, self.case.links)
 
-    def chained(self, chain: Chain) -> list[tuple[str, Tensor]]:
+    def chained(self, chain: Chain, *, needs_grad_x: bool = True) -> list[tuple[str, Tensor]]:
         """Return (what, tensor) of one forward and backward, gradients added to ones."""
         grad_weights = [torch.ones_like(w) for w in self.weights]
         grad_biases = [None if b is None else torch.ones_like(b) for b in self.biases]
         y, kept = chain.forward(self.x, self.weights, self.biases, keep=True)
         grad_x = chain.backward(
-            self.grad_y, self.x, y, kept, self.weights, grad_weights, grad_biases
+            self.grad_y,
+            self.x,
+            y,
+            kept,
+            self.weights,
+            grad_weights,
+            grad_biases,
+            needs_grad_x=needs_grad_x,
         )
         return self._named(y, grad_x, grad_weights, grad_biases)
 
@@ -164,11 +171,11 @@ class _Run:
     def _named(
         self,
         y: Tensor,
-        grad_x: Tensor,
+        grad_x: Tensor | None,
         grad_weights: list[Tensor],
         grad_biases: list[Tensor | None],
     ) -> list[tuple[str, Tensor]]:
-        named = [("output", y), ("grad_x", grad_x)]
+        named = [("output", y)] if grad_x is None else [("output", y), ("grad_x", grad_x)]
         for i, (grad_weight, grad_bias) in enumerate(zip(grad_weights, grad_biases, strict=True)):
             named.append((f"grad_weight of link {i}", grad_weight))
             if grad_bias is not None:
@@ -180,7 +187,7 @@ def chain_checks(backend: Backend, subject: str) -> list[Check]:
     """Return the checks of ``backend.chain``; none if it never runs layers as one."""
     if type(backend).chain is Backend.chain:
         return []
-    bodies = (_exact, _close, _pure, _run_to_run, _threads, _concurrent)
+    bodies = (_exact, _close, _needs_grad_x, _pure, _run_to_run, _threads, _concurrent)
     return [
         Check(f"chain/{body.__name__.removeprefix('_')}", subject, partial(body, backend))
         for body in bodies
@@ -227,6 +234,18 @@ def _close(backend: Backend) -> str:
         y, _ = chain.forward(run.x, run.weights, run.biases, keep=False)
         assert_same_bits(y, run.chained(chain)[0][1], f"output without keep, {run.case}")
     return f"largest error {worst:.2g} ε"
+
+
+def _needs_grad_x(backend: Backend) -> str:
+    """Where the input's gradient is not wanted it is None, and the others are the same bits."""
+    for run, chain in _runs(backend, (torch.float32, torch.float64), normal):
+        (_, y), (what, _), *gradients = run.chained(chain)
+        results = run.chained(chain, needs_grad_x=False)
+        if len(results) != len(gradients) + 1:
+            raise ConformanceError(f"{what} is returned though needs_grad_x is False")
+        for (what, actual), (_, same) in zip(results, [("", y), *gradients], strict=True):
+            assert_same_bits(actual, same, f"{what}, without grad_x")
+    return ""
 
 
 def _pure(backend: Backend) -> str:
