@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from scratchnet import backends as registry
-from scratchnet import layers
 from scratchnet.backends import dispatch
 from scratchnet.bench.contest import Case, Contestant, Outcome, chosen, our_name, plural, short
 from scratchnet.compare import rivals
@@ -111,12 +110,10 @@ def backends_of(subject: Subject) -> list[str]:
     with dispatch.trace() as calls:
         OurLayer(subject, dispatch.AUTO).run()
     used = {backend for _, backend in calls}
-    if used:
-        others = [name for name in registry.names() if used != {name} and _available(name)]
-    else:  # it asks for no backend; a plugin may have kernels that it leaves unused on `reference`
-        builtin = ":" not in subject.name and layers.info(subject.name).builtin
-        others = [] if builtin else ["reference"]
-    return [dispatch.AUTO, *others]
+    known = registry.names() if used else []
+    if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
+        known = ["reference"]
+    return [dispatch.AUTO, *(name for name in known if used != {name} and _available(name))]
 
 
 def _available(name: str) -> bool:

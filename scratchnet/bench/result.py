@@ -22,6 +22,8 @@ class Result:
         no_memory: for each title the contestants that could not be measured, and why.
         sgemm: GFLOP/s of matrix products by number of threads.
         subjects: the layer with its inputs, in words.
+        verified: whether each kernel call was compared with the reference's as it ran, so that
+            times and memory are of both.
         interrupted: whether it was ended early.
     """
 
@@ -33,6 +35,7 @@ class Result:
     no_memory: dict[str, dict[str, str]] = field(default_factory=dict)
     sgemm: dict[int, float] = field(default_factory=dict)
     subjects: list[str] = field(default_factory=list)
+    verified: bool = False
     interrupted: bool = False
 
     @property
@@ -40,11 +43,22 @@ class Result:
         """Who computed something else than expected, and in what."""
         return [f"{n} in {c.case.title}" for c in self.contests for n in c.wrong]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known of all figures."""
+        said = []
+        if self.verified:
+            said.append("verified: each kernel call equals the reference's; times are of both")
+        if self.interrupted:
+            said.append("interrupted: this is what had been measured")
+        return said
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in JSON."""
         return {
             "command": self.command,
             "interrupted": self.interrupted,
+            "verified": self.verified,
             "machine": self.machine,
             "sgemm_gflops": {str(threads): speed for threads, speed in self.sgemm.items()},
             "layer": self.subjects,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from scratchnet import backends
+from scratchnet.backends import verify
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench import convolutions, layer, memory, step
 from scratchnet.bench.contest import Case, our_name, plural, short
@@ -61,7 +62,13 @@ class Bench:
         Raises:
             KeyboardInterrupt: Ctrl-C before anything was timed.
         """
-        result = Result(self.plan, command, machine(), subjects=list(map(str, self.subjects)))
+        result = Result(
+            self.plan,
+            command,
+            machine(),
+            subjects=list(map(str, self.subjects)),
+            verified=verify.enabled(),
+        )
         try:
             for section in self.cases:
                 self._race(section, result, on_progress)
@@ -77,9 +84,10 @@ class Bench:
         counts = sorted({case.threads for case in cases}) if section == "step" else []
         with Race(cases, on_progress) as race:
             try:
-                _matrix_products(counts, result)
-                race.run(self.plan.rounds_of(section), on_progress)
-                _matrix_products(counts, result)  # the better ones are the machine's
+                rounds = self.plan.rounds_of(section)
+                _matrix_products(counts, rounds, result)
+                race.run(rounds, on_progress)
+                _matrix_products(counts, rounds, result)  # the better ones are the machine's
             finally:
                 result.contests += race.timed
 
@@ -148,7 +156,8 @@ class Bench:
             )
 
 
-def _matrix_products(counts: list[int], result: Result) -> None:
+def _matrix_products(counts: list[int], rounds: int, result: Result) -> None:
     for count in counts:
         with threads(count):
-            result.sgemm[count] = max(result.sgemm.get(count, 0.0), sgemm_gflops())
+            speed = sgemm_gflops(rounds=min(rounds, 20))
+            result.sgemm[count] = max(result.sgemm.get(count, 0.0), speed)

@@ -50,8 +50,7 @@ def text(result: Result) -> str:
     for table in tables(result):
         parts.append("\n".join([table.title, "", plain(table.head, table.rows)]))
         parts += ["\n".join(table.notes)] if table.notes else []
-    if result.interrupted:
-        parts.append("interrupted: this is what had been measured")
+    parts += result.remarks
     return "\n\n".join(parts) + "\n"
 
 

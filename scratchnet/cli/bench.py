@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -135,6 +134,7 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all figures as JSON instead of tables.")
     ] = False,
+    verify: options.Verify = False,
 ) -> None:
     """Measure on this machine how fast scratchnet is, and torch at the same.
 
@@ -154,22 +154,17 @@ def bench(
     `scratchnet bench --layer my-layer --input 16,8,64,64` – a plugin's layer, on each backend
     """
     from scratchnet import rundir
-    from scratchnet.backends import verify
     from scratchnet.cli.console import console
 
     if out is not None:
         rundir.check_out(out, force=force)
-    if verify.enabled():
-        raise ScratchnetError(
-            f"{verify.VARIABLE} is set, which runs every call twice: unset it to measure"
-        )
     plan = _plan(
         sections, batch, threads, rounds, shapes, dtype, backend, compiled, jax, quick, layer,
         arguments, inputs,
     )  # fmt: skip
     screen = console()
     on_auto = not plan.backends or "auto" in plan.backends
-    with options.machine(None, None) if on_auto else nullcontext():  # says if kernels are missing
+    with options.machine(None if on_auto else plan.backends[0], None, verify):
         result = _run(screen, plan)
     out = _write(result, out)
     if as_json:
@@ -185,7 +180,6 @@ def bench(
             soft_wrap=True,
         )
     if result.interrupted:
-        screen.print("interrupted: this is what had been measured", highlight=False)
         raise typer.Exit(130)
     if result.wrong:
         raise ScratchnetError(
@@ -292,3 +286,5 @@ def _show(screen: Console, result: Result) -> None:
         for note in one.notes:
             say(note)
     say("")
+    for remark in result.remarks:
+        say(remark)

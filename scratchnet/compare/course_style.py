@@ -1,8 +1,8 @@
 """The paper's network as it is written first, when nothing is known of speed.
 
-Float64, convolutions by the recipe of torch.nn.Unfold's documentation, every tensor that is kept or returned cloned, parameters
-replaced and not updated: the style of a first course project, and a yardstick for the `reference`
-backend. It is here to be timed; nothing else uses it.
+Float64, convolutions by the recipe in the documentation of torch.nn.Unfold, every tensor that is
+kept or returned cloned, parameters replaced and not updated: the style of a first course project,
+and a yardstick for the `reference` backend. It is here to be timed; nothing else uses it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class JaxStep:
         self.names = list(state)
 
     def run(self) -> float:
-        """Do one step; returns its seconds, measured over there."""
+        """Do two steps; returns the seconds of the second one, measured over there."""
         time.sleep(PAUSE)
         seconds: float = self._ask(do="run")["seconds"]
         time.sleep(PAUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -168,12 +168,13 @@ class TorchLayer:
 
     Args:
         net: with parameters of the layer's values.
+        names: of the layer's parameters, in order.
         x: input.
         grad_y: gradient of the output.
     """
 
-    def __init__(self, net: nn.Module, x: Tensor, grad_y: Tensor) -> None:
-        self.net, self.grad_y = net.train(), grad_y
+    def __init__(self, net: nn.Module, names: Sequence[str], x: Tensor, grad_y: Tensor) -> None:
+        self.net, self.names, self.grad_y = net.train(), names, grad_y
         self.x = x.detach().clone().requires_grad_()
         self.y = grad_y
 
@@ -187,8 +188,8 @@ class TorchLayer:
         """Return output and gradients."""
         self.net.zero_grad()
         self.run()
-        grads = {"the input": self.x.grad}
-        grads |= {name: parameter.grad for name, parameter in self.net.named_parameters()}
+        parameters = zip(self.names, self.net.parameters(), strict=True)
+        grads = {"the input": self.x.grad, **{name: p.grad for name, p in parameters}}
         named = {f"gradient of {k}": g.clone() for k, g in grads.items() if g is not None}
         return {"output": self.y.detach(), **named}
 
@@ -216,7 +217,8 @@ def layer(
         layout = torch.channels_last if channels_last else torch.contiguous_format
         net = net.to(memory_format=layout)  # type: ignore[call-overload]
         x, grad_y = x.contiguous(memory_format=layout), grad_y.contiguous(memory_format=layout)
-    return TorchLayer(net, x, grad_y) if backward else TorchInference(net, x)
+    names = [name for name, _, _ in layer.named_param()]
+    return TorchLayer(net, names, x, grad_y) if backward else TorchInference(net, x)
 
 
 def laid_out(tensor: Tensor, channels_last: bool) -> Tensor:

@@ -22,6 +22,7 @@ COMPUTES = {
     "evaluate": ("--n-val", 1, "--size", 16, "--noise", "gaussian:9"),
     "compare": ("--epochs", 1, "--seeds", 1, "--no-memory", "--layout", "contiguous", "--out", "o"),
     "check": ("Conv2d", "--only", "contract"),
+    "bench": ("convolutions", "--shapes", "7->13", "--rounds", 1, "--threads", 1, "--out", "o"),
 }
 ON_DATA = ("train", "compare")
 DOES_NOT = {"info", "new-plugin"}

@@ -1,0 +1,104 @@
+"""One layer, built in or a plugin's, against its counterpart and on other backends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import scratchnet
+from scratchnet.bench import Bench, Plan
+from scratchnet.bench import layer as one_layer
+
+
+class Own(scratchnet.Module):
+    """Twice the input; asks for no backend."""
+
+    factor = 2.0
+
+    def __init__(self, times: int = 1) -> None:
+        self.times = times
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.save(x)
+        return x * self.factor * self.times
+
+    def backward(self, grad_y: torch.Tensor) -> torch.Tensor:
+        _ = self.saved
+        return grad_y * self.factor * self.times
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "Upsampling", "ReLU", "Residual", "Concat"])
+def test_a_layer_against_its_counterpart_or_the_other_backends(name: str) -> None:
+    (subject,) = one_layer.subjects(name, None, [])
+    assert subject.x.shape[2:] == (64, 64)
+    plan = Plan(layer=name, inputs=[(2, subject.x.shape[1], 9, 7)], threads=[1], rounds=1)
+    bench = Bench(plan)
+    bench.orders.clear()
+    for contest in bench.run("").contests:
+        assert contest.left_out == {}
+        assert contest.case.pictures == 2
+        assert {"torch.nn", "torch.nn channels_last"} < set(contest.timings)
+        assert len(contest.timings) == 3 + (name != "ReLU")
+
+
+def test_a_layer_of_ones_own_and_its_example() -> None:
+    class Picky(Own):
+        @classmethod
+        def example(cls) -> tuple:
+            return cls(3), torch.ones(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert x.shape[1:] == (5,)
+            return super().forward(x)
+
+    scratchnet.layers.register("own", Own)
+    scratchnet.layers.register("picky", Picky)
+    try:
+        (subject,) = one_layer.subjects("own", None, [])
+        assert subject.x.shape == (16, 4, 64, 64)
+        assert one_layer.backends_of(subject) == ["auto"]
+        bench = Bench(Plan(layer="own", inputs=[(2, 3)], threads=[1], rounds=1))
+        bench.orders.clear()
+        assert [list(c.timings) for c in bench.run("").contests] == [["scratchnet"]] * 2
+        (picky,) = one_layer.subjects("picky", None, [])
+        assert picky.x.shape == (4, 5)
+        assert picky.layer.times == 3
+        (given,) = one_layer.subjects("own", {"times": 7}, [(1, 2, 3)], torch.float64)
+        assert (given.layer.times, given.x.shape, given.x.dtype) == (7, (1, 2, 3), torch.float64)
+    finally:
+        scratchnet.layers.unregister("own")
+        scratchnet.layers.unregister("picky")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("Conv2b", None, "no layer 'Conv2b': did you mean 'Conv2d'"),
+        ("Conv2d", {"in_channels": 3}, "layer 'Conv2d': missing a required argument"),
+        ("Conv2d", {"colour": 3}, "layer 'Conv2d': "),
+        ("mutants.layers:AveragingUpsampling", None, "needs scale_factor: give them with --arg"),
+    ],
+)
+def test_a_layer_that_cannot_be_made(
+    name: str, arguments: dict[str, object] | None, says: str
+) -> None:
+    with pytest.raises(scratchnet.ScratchnetError, match=says):
+        Bench(Plan(layer=name, arguments=arguments))
+
+
+def test_an_input_that_the_layer_does_not_take() -> None:
+    with pytest.raises(scratchnet.ScratchnetError, match="channels"):
+        Bench(Plan(layer="Conv2d", inputs=[(1, 5, 8, 8)]))
+
+
+def test_a_layer_on_a_wrong_backend_is_not_timed() -> None:
+    wrong = "mutants.backends:OverlapsForgotten"
+    plan = Plan(layer="Conv2d", inputs=[(1, 32, 5, 5)], backends=["auto", wrong])
+    bench = Bench(replace(plan, threads=[1], rounds=1))
+    bench.orders.clear()
+    both, forward = bench.run("").contests
+    assert "gradient of the input" in both.left_out[f"scratchnet {wrong}"]
+    assert forward.left_out == {}
+    assert len(both.timings) == 3

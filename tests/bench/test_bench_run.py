@@ -1,0 +1,111 @@
+"""The benchmark as a whole: who takes part, and what is left when it is ended early."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from contests import SMALL
+
+from scratchnet.bench import Bench, Plan, Result, write_report
+from scratchnet.bench.convolutions import SHAPES
+from scratchnet.bench.race import BLOCK
+from scratchnet.bench.step import COURSE
+from scratchnet.errors import ArgumentError
+
+
+def test_everyone_takes_part_in_every_round(result: Result) -> None:
+    titles = [contest.case.title for contest in result.contests]
+    assert titles == [
+        "training step, batch 1, 1 thread, float32",
+        "training step, batch 2, 1 thread, float32",
+        "inference, batch 1, 1 thread, float32",
+        "inference, batch 2, 1 thread, float32",
+        "7->13 3x3, 31x45",
+    ]
+    for contest in result.contests:
+        assert contest.left_out == {}
+        assert list(contest.timings) == list(contest.case.contestants)
+        assert len(contest.timings) >= 3
+        assert {len(timing.seconds) for timing in contest.timings.values()} == {2}
+        assert contest.ours == "scratchnet"
+    assert list(result.sgemm) == [1]
+
+
+def test_what_is_reported_as_work_is_what_was_announced() -> None:
+    done = []
+    bench = Bench(replace(SMALL, rounds=7, sections=("convolutions",)))
+    bench.run("", lambda work, what: done.append(work))
+    assert sum(done) == pytest.approx(bench.work)
+
+
+@pytest.mark.parametrize("section", ["float64", "course"])
+def test_further_sections_agree_with_autograd_in_float64(section: str) -> None:
+    plan = Plan(sections=[section], batches=[2], threads=[1], rounds=1, shapes="7->13")
+    found = Bench(plan).run("")
+    assert found.contests
+    for contest in found.contests:
+        assert contest.left_out == {}
+    if section == "course":
+        assert COURSE in found.contests[0].timings
+
+
+def test_backends_take_part_by_name() -> None:
+    plan = replace(SMALL, backends=["reference", "auto"], batches=[1], rounds=1)
+    for contest in Bench(plan).run("").contests:
+        assert list(contest.timings)[:2] == ["scratchnet reference", "scratchnet"]
+        assert contest.ratios("scratchnet reference") == (1, 1)
+
+
+class Stop:
+    """Ctrl-C after some rounds."""
+
+    def __init__(self, rounds: int) -> None:
+        self.left = rounds
+
+    def __call__(self, work: float, what: str) -> None:
+        self.left -= work > 0
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_the_complete_rounds_are_kept(tmp_path: Path) -> None:
+    plan = replace(SMALL, rounds=2 * BLOCK, sections=("step", "convolutions"))
+    found = Bench(plan).run("", Stop(rounds=BLOCK + 2))
+    assert found.interrupted
+    counts = [{len(t.seconds) for t in c.timings.values()} for c in found.contests]
+    assert counts == [{BLOCK}, {3}]  # the third one was done when the bar was to move
+    write_report(found, tmp_path)
+    assert "interrupted" in (tmp_path / "bench.txt").read_text()
+    assert json.loads((tmp_path / "bench.json").read_text())["interrupted"] is True
+
+
+def test_interrupted_before_there_is_anything() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        Bench(SMALL).run("", Stop(rounds=-1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"sections": ["steps"]}, "no section 'steps': did you mean 'step'"),
+        ({"batches": [0]}, "batch is expected to be at least 1"),
+        ({"threads": []}, "threads is expected to be at least 1"),
+        ({"rounds": 0}, "rounds is expected to be at least 1"),
+        ({"shapes": "9->9"}, "no shape contains '9->9': known are 64->64"),
+        ({"layer": "ReLU", "sections": ["step"]}, "by itself: leave out step"),
+    ],
+)
+def test_a_plan_that_makes_no_sense(wrong: dict[str, object], says: str) -> None:
+    with pytest.raises(ArgumentError, match=says):
+        Plan(**wrong)
+
+
+def test_the_grid_is_made_of_the_shapes_it_names() -> None:
+    assert len(SHAPES) == 14
+    for name, shape in SHAPES.items():
+        channels, kernel = name.split(",")[0].split(" ")[:2]
+        assert channels == f"{shape.in_channels}->{shape.out_channels}"
+        assert kernel == f"{shape.kernel}x{shape.kernel}"
