@@ -29,7 +29,8 @@ from PIL import Image
 from scratchnet.cli import main
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
+FILES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 BLOCKS = [block for file in FILES for block in codeblocks.blocks(file)]
 LANGUAGES = {"python", "console", "cpp", "text"}
 

@@ -72,7 +72,7 @@ class OurStep:
         with chosen(self.backend):
             self.loss = self.mse.forward(self.model.forward(self.x), self.y)
             self.model.zero_grad()
-            self.model.backward(self.mse.backward())
+            self.model.backward_parameters(self.mse.backward())
             self.sgd.step()
 
     def gradients(self) -> list[Tensor]:
