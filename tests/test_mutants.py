@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from mutants import backends as faulty_backends
+from mutants import chains as faulty_chains
 from mutants import layers as faulty
 from mutants import optimizers as faulty_optimizers
 
@@ -36,10 +37,14 @@ LAYERS = {
     ),
     faulty.SigmoidAtTheGradient: (
         faulty.SigmoidAtTheGradient,
-        "input_gradient",
-        "gradient of the input .expected: finite differences.: .* elements differ",
+        "linear_backward",
+        "gradient of input 0 is not twice as large .* multiply the derivative, taken at the input",
     ),
-    faulty.DerivativeAlone: (faulty.DerivativeAlone, "input_gradient", "gradient of the input"),
+    faulty.DerivativeAlone: (
+        faulty.DerivativeAlone,
+        "linear_backward",
+        "gradient of input 0 is the same when .* multiply the derivative, .* by that gradient",
+    ),
     faulty.FreshGradients: (
         conv(faulty.FreshGradients),
         "gradient_buffers",
@@ -49,6 +54,11 @@ LAYERS = {
         conv(faulty.OverwrittenGradients),
         "accumulation",
         r"gradient of weight after two batches is the last one alone.*write grad_weight \+=",
+    ),
+    faulty.NothingForParametersAlone: (
+        conv(faulty.NothingForParametersAlone),
+        "parameters_alone",
+        "gradient of weight by backward_parameters .expected: backward's.",
     ),
     faulty.GradientInTheWeight: (
         conv(faulty.GradientInTheWeight),
@@ -60,10 +70,15 @@ LAYERS = {
         "twin_output",
         r"output: expected the shape \(2, 6, 3, 4\) of the twin's, got \(2, 6, 4, 3\)",
     ),
+    faulty.RightForSquares: (
+        lambda: faulty.RightForSquares(2),
+        "twin_output",
+        r"\(2, 4, 12, 10\) of the twin's, got \(2, 4, 10, 12\) \(height and width exchanged\?\)",
+    ),
     faulty.PaddedOnOneSide: (
         lambda: faulty.PaddedOnOneSide(4, 6, 3, 1, 1),
         "twin_output",
-        "output for .* elements differ",
+        r"output for .* elements differ.*as if moved by \(1, 1\) \(padded on one side only\?\)",
     ),
     faulty.RemembersTheLastBatch: (
         conv(faulty.RemembersTheLastBatch),
@@ -77,8 +92,8 @@ LAYERS = {
     ),
     faulty.BiasOfOnePicture: (
         conv(faulty.BiasOfOnePicture),
-        "parameter_gradients",
-        "gradient of bias .* 6 of 6 elements differ",
+        "batch_sum",
+        "gradient of bias for a batch of 2 is that of picture 0 alone: sum over the batch",
     ),
     faulty.InPlaceReLU: (faulty.InPlaceReLU, "inputs_untouched", "forward wrote to input 0"),
     faulty.OutputIsAView: (
@@ -293,6 +308,31 @@ def test_the_backend_the_mutants_are_made_of_is_right() -> None:
         checks[name]()
 
 
+CHAINS = {
+    faulty_chains.Overwrites: ("chain/exact", r"grad_weight of link 0 \(added to ones\).* differ"),
+    faulty_chains.ForgetsTheLastMask: ("chain/exact", "differ"),
+    faulty_chains.AlwaysGivesGradX: ("chain/needs_grad_x", "returned though needs_grad_x is False"),
+    faulty_chains.RectifiesItsInput: ("chain/pure", "an argument of .* was written to"),
+    faulty_chains.CutsWithoutKeep: ("chain/close", "output without keep, .* differ"),
+    faulty_chains.SharedHidden: ("chain/concurrent", "while other threads call, too|Error"),
+}
+
+
+@pytest.mark.parametrize("mutant", CHAINS, ids=lambda kind: kind.__name__)
+def test_chains(mutant: type) -> None:
+    check, message = CHAINS[mutant]
+    with pytest.raises(AssertionError) as failure:
+        {str(c): c for c in backend_checks(faulty_chains.ChainBackend(mutant))}[check]()
+    assert re.search(message, str(failure.value)), str(failure.value)
+
+
+def test_the_chain_the_mutants_are_made_of_is_right() -> None:
+    right = backend_checks(faulty_chains.ChainBackend(faulty_chains.RightChain))
+    for check in right:
+        if check.name.startswith("chain/"):
+            check()
+
+
 SGD_OPTIONS = {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}
 ADAM_OPTIONS = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 0.1, "weight_decay": 0.1}
 OPTIMIZERS = {
@@ -327,6 +367,7 @@ def test_none_is_left_out() -> None:
     for module, tested, right in (
         (faulty, LAYERS, {faulty.LeakyReLU}),
         (faulty_backends, BACKENDS, {faulty_backends.Mutant}),
+        (faulty_chains, CHAINS, {faulty_chains.RightChain, faulty_chains.ChainBackend}),
         (faulty_optimizers, OPTIMIZERS, set()),
     ):
         planted = {
@@ -335,4 +376,4 @@ def test_none_is_left_out() -> None:
             if kind.__module__ == module.__name__
         }
         assert planted == {*tested, *right}
-    assert len(LAYERS) + len(BACKENDS) + len(OPTIMIZERS) >= 25
+    assert len(LAYERS) + len(BACKENDS) + len(CHAINS) + len(OPTIMIZERS) >= 25

@@ -82,7 +82,7 @@ def _run_kernel(kernel: Kernel, call: SavedCall) -> None:
 def _run(inner: VerifiedBackend, call: SavedCall) -> None:
     options = _with_pairs(call.options)
     if call.op == "chain":
-        _run_chain(inner, call, options["links"])
+        _run_chain(inner, call, **options)
         return
     names = ["x", "weight", "bias"] if "forward" in call.op else ["grad_y", "x", "weight"]
     if call.op.startswith("upsample_nearest"):
@@ -90,7 +90,14 @@ def _run(inner: VerifiedBackend, call: SavedCall) -> None:
     getattr(inner, call.op)(*map(call.tensors.get, names), **options)
 
 
-def _run_chain(inner: VerifiedBackend, call: SavedCall, links: Sequence[dict[str, Any]]) -> None:
+def _run_chain(
+    inner: VerifiedBackend,
+    call: SavedCall,
+    links: Sequence[dict[str, Any]],
+    *,
+    keep: bool = True,
+    needs_grad_x: bool = True,
+) -> None:
     made = tuple(Link(**_with_pairs(link)) for link in links)
     x = call.tensors["x"]
     weights = [call.tensors[f"weight.{i}"] for i in range(len(made))]
@@ -98,11 +105,13 @@ def _run_chain(inner: VerifiedBackend, call: SavedCall, links: Sequence[dict[str
     chain = inner.chain(x, made)
     if chain is None:
         raise BackendError(f"backend {inner.name!r} does not run this chain as one")
-    y, kept = chain.forward(x, weights, biases, keep=True)
+    y, kept = chain.forward(x, weights, biases, keep=keep)
     if "grad_y" in call.tensors:
         grads = [torch.zeros_like(w) for w in weights]
         of_biases = [None if b is None else torch.zeros_like(b) for b in biases]
-        chain.backward(call.tensors["grad_y"], x, y, kept, weights, grads, of_biases)
+        chain.backward(
+            call.tensors["grad_y"], x, y, kept, weights, grads, of_biases, needs_grad_x=needs_grad_x
+        )
 
 
 def _with_pairs(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class VerifiedChain(Chain):
         y, kept = self.inner.forward(x, weights, biases, keep=keep)
         plain = RunningError(self.reference, self.links, x.dtype)
         expected, plain_kept = plain.forward(x, weights, biases)
-        self._compare("output", y, expected, given)
-        return y, (kept, plain, plain_kept, given)
+        self._compare("output", y, expected, given, {"keep": keep})
+        return y, (kept, plain, plain_kept, given) if keep else None
 
     def backward(
         self,
@@ -60,23 +60,29 @@ class VerifiedChain(Chain):
             grad_y, x, y, inner_kept, weights, own_w, own_b, needs_grad_x=needs_grad_x
         )
         of_input, of_parameters = plain.backward(grad_y, plain_kept, weights)
-        if grad_x is not None:
-            self._compare("grad_x", grad_x, of_input, given)
+        how = {"needs_grad_x": needs_grad_x}
+        if needs_grad_x:
+            self._compare("grad_x", grad_x, of_input, given, how)
         for i, (of_weight, of_bias) in enumerate(of_parameters):
-            self._compare(f"grad_weight {i}", own_w[i], of_weight, given)
+            self._compare(f"grad_weight {i}", own_w[i], of_weight, given, how)
             if own_b[i] is not None:
-                self._compare(f"grad_bias {i}", own_b[i], of_bias, given)
+                self._compare(f"grad_bias {i}", own_b[i], of_bias, given, how)
         for total, own in zip((*grad_weights, *grad_biases), (*own_w, *own_b), strict=True):
             if total is not None and own is not None:
                 total.add_(own)
         return grad_x
 
     def _compare(
-        self, what: str, actual: Tensor | None, expected: Estimate, given: dict[str, Tensor]
+        self,
+        what: str,
+        actual: Tensor | None,
+        expected: Estimate,
+        given: dict[str, Tensor],
+        how: dict[str, bool],
     ) -> None:
         fault = difference(actual, expected.value.to(given["x"].dtype), expected.bound)
         if fault:
-            options = {"links": [asdict(link) for link in self.links]}
+            options = {"links": [asdict(link) for link in self.links], **how}
             fail(self.backend, "chain", what, fault, given, options)
 
 

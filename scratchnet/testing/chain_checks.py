@@ -177,9 +177,9 @@ class _Run:
     ) -> list[tuple[str, Tensor]]:
         named = [("output", y)] if grad_x is None else [("output", y), ("grad_x", grad_x)]
         for i, (grad_weight, grad_bias) in enumerate(zip(grad_weights, grad_biases, strict=True)):
-            named.append((f"grad_weight of link {i}", grad_weight))
+            named.append((f"grad_weight of link {i} (added to ones)", grad_weight))
             if grad_bias is not None:
-                named.append((f"grad_bias of link {i}", grad_bias))
+                named.append((f"grad_bias of link {i} (added to ones)", grad_bias))
         return [(f"{what}, {self.dtype}, {self.case}", tensor) for what, tensor in named]
 
 

@@ -65,9 +65,16 @@ def _assert_alike(actual: object, expected: Tensor, what: str) -> None:
     if actual.shape != expected.shape:
         raise ConformanceError(
             f"{what}: expected the shape {tuple(expected.shape)}, got {tuple(actual.shape)}"
+            + shape_hint(actual.shape, expected.shape)
         )
     if actual.dtype != expected.dtype:
         raise ConformanceError(f"{what}: expected {expected.dtype}, got {actual.dtype}")
+
+
+def shape_hint(actual: torch.Size, expected: torch.Size) -> str:
+    """Name the fault that explains a wrong shape, where it is a plain one."""
+    turned = len(actual) >= 2 and (*actual[:-2], actual[-1], actual[-2]) == tuple(expected)
+    return " (height and width exchanged?)" if turned else ""
 
 
 def _report(actual: Tensor, expected: Tensor, wrong: Tensor, what: str) -> str:
@@ -96,7 +103,10 @@ def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
     ratios = (actual / expected)[usable]
     if ratios.numel() > 1:
         factor = float(ratios.median())
-        if (ratios - factor).abs().max() <= 1e-4 * max(abs(factor), 1e-4):
+        alike = bool((ratios - factor).abs().max() <= 1e-4 * max(abs(factor), 1e-4))
+        if alike and abs(factor) < 1e-6:
+            return "; all are 0"
+        if alike and abs(factor - 1) > 1e-3:
             return f"; all are {factor:.5g} times what they should be"
     if actual.dim() >= 2 and actual.shape[0] == actual.shape[1]:
         swapped = actual.transpose(0, 1)
@@ -105,7 +115,20 @@ def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
     if torch.allclose(actual.flatten().sort()[0], expected.flatten().sort()[0], rtol=1e-4):
         return "; the values are right but in the wrong places (view instead of transpose?)"
     if wrong.dim() == 4 and wrong.any():
-        return _border_hint(wrong)
+        return _shift_hint(actual, expected) or _border_hint(wrong)
+    return ""
+
+
+def _shift_hint(actual: Tensor, expected: Tensor) -> str:
+    """Say how far the inside of the pictures is displaced, if it is that."""
+    h, w = actual.shape[2:]
+    inside = actual[:, :, 2 : h - 2, 2 : w - 2]
+    if inside.numel() < 2 or not bool(inside.any()):
+        return ""
+    for down, across in ((1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)):
+        moved = expected[:, :, 2 - down : h - 2 - down, 2 - across : w - 2 - across]
+        if torch.allclose(inside, moved, rtol=1e-4, atol=1e-5 * float(expected.abs().max())):
+            return f"; as if moved by ({down}, {across}) (padded on one side only?)"
     return ""
 
 

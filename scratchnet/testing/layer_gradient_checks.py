@@ -5,14 +5,70 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
+from scratchnet.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.testing.gradients import check_input_gradients, check_parameter_gradients
-from scratchnet.testing.subject import Subject, results, shapes
+from scratchnet.testing.subject import Example, Subject, results, shapes
 from scratchnet.testing.tensors import normal
 from scratchnet.testing.twins import autograd
 
 DTYPES = (torch.float32, torch.float64)
+
+
+def linear_backward(s: Subject) -> str:
+    """A gradient twice as large comes back twice as large: the chain rule is a product."""
+    for example in s.examples:
+        layer = s.make()
+        y = layer.forward(*example)
+        grad_y = normal(y.shape, y.dtype, 17)
+        once = _named_gradients(layer, s.backward(layer, grad_y))
+        layer.zero_grad()
+        twice = _named_gradients(layer, s.backward(layer, 2 * grad_y))
+        for (what, actual), (_, single) in zip(twice, once, strict=True):
+            try:
+                assert_close(actual, 2 * single, what, rtol=rounding(single.dtype))
+            except ConformanceError as error:
+                how = "the same" if torch.equal(actual, single) else "not twice as large"
+                raise ConformanceError(
+                    f"{what} is {how} when backward is given twice the gradient: multiply the "
+                    "derivative, taken at the input, by that gradient"
+                ) from error
+    return ""
+
+
+def _named_gradients(layer: Module, of_inputs: Example) -> list[tuple[str, Tensor]]:
+    named = [(f"gradient of input {i}", grad.clone()) for i, grad in enumerate(of_inputs)]
+    return named + [(f"gradient of {name}", grad.clone()) for name, _, grad in layer.named_param()]
+
+
+def batch_sum(s: Subject) -> str:
+    """A parameter's gradient for a batch is the sum of what its pictures give alone."""
+    for example in s.examples:
+        n = example[0].shape[0] if example[0].dim() >= 2 else 0
+        together = s.make()
+        step = s.step(together, example)
+        if n < 2 or step.y.dim() < 1 or step.y.shape[0] != n:
+            continue
+        parts: dict[str, list[Tensor]] = {}
+        for i in range(n):
+            alone = s.like(together)
+            alone.forward(*(x[i : i + 1] for x in example))
+            s.backward(alone, step.grad_y[i : i + 1])
+            for name, _, grad in alone.named_param():
+                parts.setdefault(name, []).append(grad.clone())
+        for name, _, grad in together.named_param():
+            whole = torch.stack(parts[name]).sum(0)
+            for i, part in enumerate(parts[name]):
+                if torch.equal(grad, part) and not torch.equal(part, whole):
+                    raise ConformanceError(
+                        f"gradient of {name} for a batch of {n} is that of picture {i} alone: sum "
+                        "over the batch"
+                    )
+            what = f"gradient of {name} for a batch (expected: the sum of its {n} pictures')"
+            assert_close(grad, whole, what, rtol=rounding(grad.dtype))
+    return ""
 
 
 def input_gradient(s: Subject) -> str:

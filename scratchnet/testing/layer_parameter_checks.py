@@ -6,7 +6,12 @@ import torch
 from torch import Tensor
 
 from scratchnet.module import API_VERSION, Module
-from scratchnet.testing.closeness import ConformanceError, assert_close, assert_same_bits
+from scratchnet.testing.closeness import (
+    ConformanceError,
+    assert_close,
+    assert_same_bits,
+    rounding,
+)
 from scratchnet.testing.subject import Subject
 
 
@@ -129,6 +134,22 @@ def _assert_sums(
 
 def _gradients(layer: Module) -> dict[str, Tensor]:
     return {name: grad.clone() for name, _, grad in layer.named_param()}
+
+
+def parameters_alone(s: Subject) -> str:
+    """backward_parameters adds what backward adds."""
+    for example in s.examples:
+        layer = s.make()
+        step = s.step(layer, example)
+        alone = s.like(layer)
+        alone.forward(*example)
+        alone.backward_parameters(step.grad_y)
+        for (name, _, grad), (_, _, expected) in zip(
+            alone.named_param(), layer.named_param(), strict=True
+        ):
+            what = f"gradient of {name} by backward_parameters (expected: backward's)"
+            assert_close(grad, expected, what, rtol=rounding(expected.dtype))
+    return ""
 
 
 def zero_grad(s: Subject) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from scratchnet.errors import ArgumentError
 from scratchnet.interop import to_torch
 from scratchnet.module import Module
-from scratchnet.testing.closeness import ConformanceError
+from scratchnet.testing.closeness import ConformanceError, shape_hint
 
 Twin = nn.Module | Callable[..., Tensor]
 
@@ -82,7 +82,7 @@ def autograd(
         if y.shape != grad_y.shape:
             raise ConformanceError(
                 f"output: expected the shape {tuple(y.shape)} of the twin's, "
-                f"got {tuple(grad_y.shape)}"
+                f"got {tuple(grad_y.shape)}" + shape_hint(grad_y.shape, y.shape)
             )
         # a scalar, because autograd spends seconds on imports before it takes a gradient in
         grads = torch.autograd.grad(

@@ -87,6 +87,13 @@ class OverwrittenGradients(scratchnet.Conv2d):
         self.grad_bias.copy_(grad_bias)
 
 
+class NothingForParametersAlone(scratchnet.Conv2d):
+    """The way without the input's gradient forgets the parameters', too."""
+
+    def backward_parameters(self, *grad_outputs: Tensor) -> None:
+        _ = self.saved
+
+
 class GradientInTheWeight(scratchnet.Conv2d):
     """The gradient's buffer is a view of the weight."""
 
@@ -102,6 +109,19 @@ class Flipped(scratchnet.Conv2d):
     def geometry(self) -> dict:
         right = super().geometry
         return {**right, "stride": right["stride"][::-1], "padding": right["padding"][::-1]}
+
+
+class RightForSquares(scratchnet.NearestUpsampling):
+    """The output is viewed with width before height: right where they are the same."""
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        y = super().forward_images(x).contiguous()
+        n, c, h, w = y.shape
+        return y.view(n, c, w, h)
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        n, c, w, h = grad_y.shape
+        return super().backward_images(grad_y.contiguous().view(n, c, h, w))
 
 
 class PaddedOnOneSide(scratchnet.Conv2d):
