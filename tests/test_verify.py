@@ -140,6 +140,8 @@ class WrongChain(OneByOne):
             grad_weights[-1][0, 1, 2, 0] *= 1.01
         elif self.fault == "border":
             grad_x[-1, :, :, -1] *= 0.99
+        elif self.fault == "parameters alone" and not options.get("needs_grad_x", True):
+            grad_weights[0].mul_(1.01)
         elif self.fault == "bias":
             grad_biases[2][3] += 1e-3 * grad_biases[2].abs().max()
         return grad_x
@@ -192,6 +194,20 @@ def test_a_wrong_chain_is_caught_and_can_be_replayed(
         replay(path)
     monkeypatch.setattr(chained, "fault", "none")
     assert "chain on 'chained'" in replay(path)
+
+
+def test_a_chain_is_replayed_the_way_it_was_called(
+    chained: type[WrongChain], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chained, "fault", "parameters alone")
+    model, x = scratchnet.models.noise2noise(), normal((2, 3, 8, 12), torch.float32, 0)
+    with scratchnet.use_backend("chained"):
+        model.backward(model.forward(x))
+        with pytest.raises(verify.VerificationError, match="grad_weight 0 of chain"):
+            model.backward_parameters(model.forward(x))
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(verify.VerificationError, match="grad_weight 0 of chain"):
+        replay(path)
 
 
 class Inexact(faulty.Mutant):
