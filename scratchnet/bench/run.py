@@ -39,7 +39,8 @@ class Bench:
         self.subjects: list[layer.Subject] = []
         if plan.layer is not None:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
-        self.cases = {section: list(self._cases(section)) for section in plan.running}
+        planned = {section: list(self._cases(section)) for section in plan.running}
+        self.cases = {section: cases for section, cases in planned.items() if cases}
         self.orders = {title: orders for title, orders in self._orders() if orders}
 
     @property

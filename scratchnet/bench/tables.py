@@ -174,8 +174,9 @@ def _memory(result: Result) -> list[Table]:
             [name, f"{most / 1e6:.1f}", *([f"{most / rows[base]:.2f}"] if base else [])]
             for name, most in rows.items()
         ]
-        made.append(Table(f"{title}: at its peak, more than before", head, cells,
-                          _left_out(result.no_memory.get(title, {}))))  # fmt: skip
+        reasons = result.no_memory.get(title, {})
+        notes = [f"not measured: {name}: {reason}" for name, reason in reasons.items()]
+        made.append(Table(f"{title}: at its peak, more than before", head, cells, notes))
     return made
 
 

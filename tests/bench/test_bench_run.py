@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from contests import SMALL
 
-from scratchnet.bench import Bench, Plan, Result, write_report
+import scratchnet
+from scratchnet.bench import SECTIONS, Bench, Plan, Result, text, write_report
 from scratchnet.bench.convolutions import SHAPES
+from scratchnet.bench.memory import Order
 from scratchnet.bench.race import BLOCK
 from scratchnet.bench.step import COURSE
 from scratchnet.errors import ArgumentError
@@ -39,6 +41,36 @@ def test_what_is_reported_as_work_is_what_was_announced() -> None:
     bench = Bench(replace(SMALL, rounds=7, sections=("convolutions",)))
     bench.run("", lambda work, what: done.append(work))
     assert sum(done) == pytest.approx(bench.work)
+
+
+def test_memory_is_measured_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def needed(order: Order) -> int:
+        if order.contestant == "torch eager channels_last":
+            raise scratchnet.ScratchnetError("no room")
+        return order.batch * order.threads
+
+    monkeypatch.setattr("scratchnet.bench.memory.measure", needed)
+    found = Bench(Plan(sections=["memory"], threads=[3], backends=["cpp", "reference"])).run("")
+    (title,) = found.memory
+    assert title == "memory of a training step, batch 40, 3 threads, float32"
+    assert found.memory[title] == {
+        "scratchnet cpp": 120,
+        "scratchnet reference": 120,
+        "torch eager": 120,
+        "torch, better algebra, channels_last": 120,
+    }
+    assert "not measured: torch eager channels_last: no room" in text(found)
+
+
+def test_without_choices_everything_runs() -> None:
+    for plan in (Plan(), Plan(quick=True)):
+        bench = Bench(plan)
+        assert [*bench.cases, "memory"] == list(SECTIONS)
+        assert len(bench.cases["convolutions"]) == len(SHAPES)
+        assert bench.work > 0
+        assert all(plan.rounds_of(section) > 1 for section in bench.cases)
+    batches = {case.pictures for case in Bench(Plan(threads=[1])).cases["step"]}
+    assert batches == {2, 40, 256}
 
 
 @pytest.mark.parametrize("section", ["float64", "course"])
