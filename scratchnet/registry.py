@@ -158,7 +158,7 @@ class Registry(Generic[T]):
         return self._check(name, obj, origin)
 
     def _check(self, name: str, obj: Any, origin: str) -> T:
-        version = getattr(obj, "api_version", None)
+        version = getattr(obj, "api_version", self.api_version)
         if version != self.api_version:
             raise PluginError(
                 f"{self.kind} {name!r} ({origin}) is written for api_version {version}, this "

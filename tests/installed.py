@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,21 +58,62 @@ class Site:
         ``layers`` and ``backends`` give the entry points: {name: object in the module};
         ``requires`` what it depends on.
         """
-        module = distribution.replace("-", "_")
-        (self.folder / f"{module}.py").write_text(source)
-        info = self.folder / f"{module}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
-            + "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
-        )
-        lines = []
-        for group, points in (("layers", layers), ("backends", backends)):
-            lines.append(f"[scratchnet.{group}]")
-            lines += [f"{name} = {module}:{target}" for name, target in (points or {}).items()]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        files = _files(distribution, source, layers, backends, version, requires)
+        for name, content in files.items():
+            path = self.folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content)
         refresh()
-        return module
+        return _module(distribution)
+
+
+def wheel(
+    folder: Path,
+    distribution: str,
+    source: str,
+    *,
+    layers: dict[str, str] | None = None,
+    backends: dict[str, str] | None = None,
+    version: str = "1.0",
+    requires: tuple[str, ...] = (),
+) -> Path:
+    """Write the same as a wheel, for pip to install; return its path."""
+    files = _files(distribution, source, layers, backends, version, requires)
+    info = f"{_module(distribution)}-{version}.dist-info"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    path = folder / f"{_module(distribution)}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def _module(distribution: str) -> str:
+    return distribution.replace("-", "_")
+
+
+def _files(
+    distribution: str,
+    source: str,
+    layers: dict[str, str] | None,
+    backends: dict[str, str] | None,
+    version: str,
+    requires: tuple[str, ...],
+) -> dict[str, str]:
+    """Return what an installation of a distribution consists of, {path: content}."""
+    module = _module(distribution)
+    info = f"{module}-{version}.dist-info"
+    points = []
+    for group, names in (("layers", layers), ("backends", backends)):
+        points.append(f"[scratchnet.{group}]")
+        points += [f"{name} = {module}:{target}" for name, target in (names or {}).items()]
+    return {
+        f"{module}.py": source,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {requirement}\n" for requirement in requires),
+        f"{info}/entry_points.txt": "\n".join(points) + "\n",
+    }
 
 
 def refresh() -> None:
