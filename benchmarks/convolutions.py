@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from scratchnet.bench import Bench, Plan, keeps_memory, text
+from scratchnet.bench import Bench, Plan, text
 
 
 def main() -> None:
@@ -30,8 +30,7 @@ def main() -> None:
         dtype=torch.float64 if arguments.double else torch.float32,
         shapes=arguments.only,
     )
-    with keeps_memory():
-        result = Bench(plan).run(shlex.join(["python", *sys.argv]))
+    result = Bench(plan).run(shlex.join(["python", *sys.argv]))
     print(text(result), end="")
     sys.exit(bool(result.wrong))
 

@@ -13,7 +13,7 @@ import argparse
 import shlex
 import sys
 
-from scratchnet.bench import Bench, Plan, keeps_memory, text
+from scratchnet.bench import Bench, Plan, text
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
         compiled=arguments.compile,
         jax=arguments.jax_python,
     )
-    with keeps_memory():
-        result = Bench(plan).run(shlex.join(["python", *sys.argv]))
+    result = Bench(plan).run(shlex.join(["python", *sys.argv]))
     print(text(result), end="")
     sys.exit(bool(result.wrong))
 

@@ -5,11 +5,10 @@ checked for equality, and are timed in turns within one process. :class:`Plan` s
 measured, :class:`Bench` measures it, and :func:`write_report` keeps it.
 """
 
-from scratchnet.bench.malloc import keeps_memory
 from scratchnet.bench.plan import SECTIONS, Plan
 from scratchnet.bench.report import write_report
 from scratchnet.bench.result import Result
 from scratchnet.bench.run import Bench
 from scratchnet.bench.tables import text
 
-__all__ = ["SECTIONS", "Bench", "Plan", "Result", "keeps_memory", "text", "write_report"]
+__all__ = ["SECTIONS", "Bench", "Plan", "Result", "text", "write_report"]

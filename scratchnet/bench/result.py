@@ -22,6 +22,7 @@ class Result:
         no_memory: for each title the contestants that could not be measured, and why.
         sgemm: GFLOP/s of matrix products by number of threads.
         subjects: the layer with its inputs, in words.
+        malloc_keeps: whether malloc kept freed memory, so that no page faults were measured.
         verified: whether each kernel call was compared with the reference's as it ran, so that
             times and memory are of both.
         interrupted: whether it was ended early.
@@ -35,6 +36,7 @@ class Result:
     no_memory: dict[str, dict[str, str]] = field(default_factory=dict)
     sgemm: dict[int, float] = field(default_factory=dict)
     subjects: list[str] = field(default_factory=list)
+    malloc_keeps: bool = False
     verified: bool = False
     interrupted: bool = False
 
@@ -47,6 +49,8 @@ class Result:
     def remarks(self) -> list[str]:
         """What is to be known of all figures."""
         said = []
+        if not self.malloc_keeps:
+            said.append("this system's malloc gives memory back: page faults are in all times")
         if self.verified:
             said.append("verified: each kernel call equals the reference's; times are of both")
         if self.interrupted:
@@ -59,6 +63,7 @@ class Result:
             "command": self.command,
             "interrupted": self.interrupted,
             "verified": self.verified,
+            "malloc_keeps": self.malloc_keeps,
             "machine": self.machine,
             "sgemm_gflops": {str(threads): speed for threads, speed in self.sgemm.items()},
             "layer": self.subjects,

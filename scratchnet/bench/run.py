@@ -12,6 +12,7 @@ from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench import convolutions, layer, memory, step
 from scratchnet.bench.contest import Case, our_name, plural, short
 from scratchnet.bench.machine import machine, sgemm_gflops
+from scratchnet.bench.malloc import keeps_memory
 from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
 from scratchnet.bench.result import Result
@@ -71,8 +72,9 @@ class Bench:
             verified=verify.enabled(),
         )
         try:
-            for section in self.cases:
-                self._race(section, result, on_progress)
+            with keeps_memory() as result.malloc_keeps:
+                for section in self.cases:
+                    self._race(section, result, on_progress)
             self._measure_memory(result, on_progress)
         except KeyboardInterrupt:
             if not result.contests and not result.memory:

@@ -241,18 +241,17 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
 
 
 def _run(screen: Console, plan: Plan) -> Result:
-    from scratchnet.bench import Bench, keeps_memory
+    from scratchnet.bench import Bench
     from scratchnet.cli.progress import bar
 
     with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
         task = progress.add_task("measuring", total=None, what="getting ready")
         measuring = Bench(plan)
         progress.update(task, total=measuring.work)
-        with keeps_memory():
-            return measuring.run(
-                shlex.join(["scratchnet", *sys.argv[1:]]),
-                lambda done, what: progress.update(task, advance=done, what=what),
-            )
+        return measuring.run(
+            shlex.join(["scratchnet", *sys.argv[1:]]),
+            lambda done, what: progress.update(task, advance=done, what=what),
+        )
 
 
 def _write(result: Result, out: Path | None) -> Path:

@@ -34,6 +34,7 @@ def test_everyone_takes_part_in_every_round(result: Result) -> None:
         assert {len(timing.seconds) for timing in contest.timings.values()} == {2}
         assert contest.ours == "scratchnet"
     assert list(result.sgemm) == [1]
+    assert ("page faults are in all times" in text(result)) != result.malloc_keeps
 
 
 def test_what_is_reported_as_work_is_what_was_announced() -> None:
