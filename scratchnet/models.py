@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from scratchnet import layers
 from scratchnet.errors import ArgumentError
 from scratchnet.layers.activation import ReLU, Sigmoid
 from scratchnet.layers.concat import Concat
@@ -58,11 +59,11 @@ def residual(
     if depth < 2:
         raise ArgumentError(f"residual expects a depth of at least 2 convolutions, got {depth}")
     widths = [3, *[channels] * (depth - 1), 3]
-    layers: list[Module] = []
+    body: list[Module] = []
     for i in range(depth):
-        layers.append(Conv2d(widths[i], widths[i + 1], 3, padding=1, generator=generator))
-        layers.append(ReLU())
-    return Residual(Sequential(*layers[:-1]))
+        body.append(Conv2d(widths[i], widths[i + 1], 3, padding=1, generator=generator))
+        body.append(ReLU())
+    return Residual(Sequential(*body[:-1]))
 
 
 def unet(
@@ -119,23 +120,30 @@ def build(name: str, **arguments: Any) -> Module:
     """Make the network called ``name``, or one of the user's own code.
 
     Args:
-        name: one of :func:`names`, or ``"FILE.py"``, which is run and is to define
+        name: one of :func:`names`, or the name of a layer that is a whole network, as a plugin may
+            bring it, or ``"FILE.py"``, which is run and is to define
             ``model(*, generator=None, ...)``, or ``"FILE.py:FUNCTION"`` or
             ``"package.module:FUNCTION"``.
-        arguments: of the network.
+        arguments: of the network; a ``generator`` goes to a layer only if it takes one.
 
     Raises:
         ArgumentError: there is none of that name, it does not take these arguments, or it makes no
             network.
+        PluginError: the layer cannot be loaded.
     """
+    maker: Callable[..., Module]
     if name in _MODELS:
         maker = _MODELS[name]
     elif is_own_code(name):
         maker = function(name)
+    elif name in layers.names():
+        maker = layers.get(name)
+        if "generator" not in inspect.signature(maker).parameters:
+            arguments.pop("generator", None)
     else:
         raise ArgumentError(
-            f"there is no network {name!r}: known are {', '.join(names())}; "
-            "or give a FILE.py that defines model(*, generator=None)"
+            f"there is no network {name!r}: known are {', '.join(names())} and the layers that "
+            "`scratchnet info` lists; or give a FILE.py that defines model(*, generator=None)"
         )
     try:
         inspect.signature(maker).bind(**arguments)

@@ -118,8 +118,8 @@ def train(
     model: Annotated[
         str | None,
         _option(
-            "Network; `scratchnet info` lists them. Or a `FILE.py` that defines "
-            "`model(*, generator=None)` and returns a network.",
+            "Network; `scratchnet info` lists them. Or the name of an installed layer that is one, "
+            "or a `FILE.py` that defines `model(*, generator=None)` and returns one.",
             MODEL,
             "model",
             metavar="NAME",

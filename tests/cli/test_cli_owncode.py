@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from commandline import Cli
+from installed import Site
 
 import scratchnet
 from scratchnet import models
@@ -88,3 +89,45 @@ def test_trained_evaluated_and_applied(net: Path, cli: Cli) -> None:
     allowed = cli("evaluate", "run", "--data", data, "--model", "net.py", "--json")
     assert allowed.code == 0, allowed.err
     assert ran.exists()
+
+
+NETWORK = """
+import scratchnet
+
+class Net(scratchnet.Sequential):
+    def __init__(self, width=4):
+        self.width = width
+        super().__init__(
+            scratchnet.Conv2d(3, width, 3, padding=1), scratchnet.Conv2d(width, 3, 3, padding=1)
+        )
+
+    def config(self):
+        return {"width": self.width}
+"""
+
+
+def test_a_layer_that_is_a_network_is_trained_by_its_name(
+    cli: Cli, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("net-plugin", NETWORK, layers={"tiny-net": "Net"})
+    data, run = tiny.data_dir(tmp_path / "data"), tmp_path / "run"
+    argument = ("--model", "tiny-net", "--model-arg", "width=5")
+    result = cli("train", *argument, "--data", data, "--epochs", 1, "--out", run)
+    assert result.code == 0, result.err
+    loaded = scratchnet.load(run / "model.safetensors")
+    assert (type(loaded).__name__, loaded[0].out_channels) == ("Net", 5)
+    # a layer with a generator gets the run's
+    a, b = (
+        models.build("Conv2d", in_channels=3, out_channels=3, kernel_size=1, generator=seeded())
+        for _ in "ab"
+    )
+    assert torch.equal(a.weight, b.weight)
+    with pytest.raises(ArgumentError, match="network 'Conv2d': missing a required argument"):
+        models.build("Conv2d")
+    monkeypatch.setenv("SCRATCHNET_BLOCK", "net-plugin")
+    with pytest.raises(ScratchnetError, match=r"no network 'tiny-net': known are .* the layers"):
+        scratchnet.load(run / "model.safetensors")
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
