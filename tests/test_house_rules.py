@@ -240,7 +240,12 @@ IMPORT = """
 import json, sys, torch
 before = torch.get_rng_state()
 import scratchnet
+alone = sorted(name for name in sys.modules if name.startswith("scratchnet"))
+# what a training step and a listing of plugins need
+scratchnet.Conv2d, scratchnet.Sequential, scratchnet.MSE, scratchnet.SGD, scratchnet.load
+scratchnet.layers.names(), scratchnet.backends.names()
 print(json.dumps({
+    "alone": alone,
     "dtype": str(torch.get_default_dtype()),
     "grad": torch.is_grad_enabled(),
     "rng": bool((torch.get_rng_state() == before).all()),
@@ -258,8 +263,10 @@ def test_importing_changes_nothing_and_prints_nothing() -> None:
     (line,) = done.stdout.splitlines()
     state = json.loads(line)
     modules = set(state.pop("modules"))
+    assert state.pop("alone") == ["scratchnet"]
     assert state == {"dtype": "torch.float32", "grad": True, "rng": True, "deterministic": False}
-    # quick to import: nothing that only some uses need, and no plugin
+    # quick to import: nothing that only some uses need, and no plugin (tests/test_plugins.py has
+    # some installed)
     slow = {"matplotlib", "skimage", "scipy", "PIL", "rich", "typer", "hypothesis", "pytest"}
     assert not modules & slow
     assert not modules & {"scratchnet._C", "scratchnet.testing", "scratchnet.cli"}
