@@ -9,7 +9,7 @@ import torch
 from scratchnet import backends
 from scratchnet.backends import verify
 from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import convolutions, layer, memory, step
+from scratchnet.bench import convolutions, inference, layer, memory, step
 from scratchnet.bench.contest import Case, our_name, plural, short
 from scratchnet.bench.machine import machine, sgemm_gflops
 from scratchnet.bench.malloc import keeps_memory
@@ -115,7 +115,7 @@ class Bench:
                 )
         elif section == "inference":
             for batch, n in each:
-                yield step.inference_case(
+                yield inference.inference_case(
                     batch, n, plan.dtype, backends=names, compiled=plan.compiled
                 )
         elif section == "convolutions":
