@@ -246,18 +246,23 @@ def test_numbers_on_the_kink_may_fall_to_either_side(dtype: torch.dtype) -> None
     assert not torch.allclose(grad_x, expected, rtol=0.1), "no number fell to the other side"
 
 
-def test_numbers_beyond_the_dtypes_range_are_not_compared() -> None:
+@pytest.mark.parametrize("factor", [1e38, 3e37, 1e15])
+def test_numbers_beyond_the_dtypes_range_are_not_compared(factor: float) -> None:
+    """They overflow at the input, or in a hidden layer, whose infinities cancel to nan."""
     model = scratchnet.Sequential(
-        scratchnet.Conv2d(1, 1, 3, backend=Inexact()), scratchnet.Conv2d(1, 1, 3, backend=Inexact())
+        scratchnet.Conv2d(2, 3, 3, backend=Inexact()),
+        scratchnet.ReLU(),
+        scratchnet.Conv2d(3, 3, 3, backend=Inexact()),
+        scratchnet.Conv2d(3, 1, 3, backend=Inexact()),
     )
-    layer = scratchnet.Conv2d(1, 1, 3, backend=Inexact())
-    x = torch.full((1, 1, 8, 8), 3e38)
-    for module in (model, layer):
-        for value, _ in module.param():
-            value.fill_(2)
+    alone = scratchnet.Conv2d(2, 3, 3, backend=Inexact())
+    x = factor * normal((1, 2, 8, 8), torch.float32, 0)
+    for module in (model, alone):
+        for i, (value, _) in enumerate(module.param()):
+            value.copy_(1e9 * normal(value.shape, value.dtype, i))
         y = module(x)
-        assert not y.isfinite().any()
-        module.backward(torch.ones_like(y))
+        assert not y.isfinite().all() or module is alone
+        module.backward(torch.full_like(y, 1e30))
 
 
 def test_a_backend_that_is_not_registered_is_found_again_by_its_class(tmp_path: Path) -> None:

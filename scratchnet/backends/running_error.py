@@ -38,7 +38,7 @@ class Estimate:
     @property
     def bound(self) -> Tensor:
         """How far a right result may be; infinite where the numbers leave the dtype's range."""
-        return self.variance.sqrt().nan_to_num(nan=torch.inf)
+        return self.variance.sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,9 @@ class RunningError:
             grad, *others = self._convolve_backward(grad, of_link.conv_input, weight.double(), link)
             of_parameters.append((others[0], others[1]))
             if link.scale is not None:
-                rounding = self._tolerance(link.scale[0] * link.scale[1]) * self._down(
-                    grad.value.abs(), link
-                )
-                variance = self._down(grad.variance, link) + rounding.square()
+                magnitudes = self._down(grad.value.abs(), link)
+                rounding = self._rounding(magnitudes, link.scale[0] * link.scale[1])
+                variance = self._down(grad.variance, link) + rounding
                 grad = Estimate(self._down(grad.value, link), variance)
         return grad, of_parameters[::-1]
 
@@ -101,9 +100,9 @@ class RunningError:
 
         bias = None if bias is None else bias.double()
         magnitudes = run(at.value.abs(), weight.abs(), None if bias is None else bias.abs())
-        rounding = self._tolerance(weight[0].numel() + 1) * magnitudes
+        rounding = self._rounding(magnitudes, weight[0].numel() + 1)
         spread = run(at.variance, weight.square(), None)
-        return Estimate(run(at.value, weight, bias), spread + rounding.square())
+        return Estimate(run(at.value, weight, bias), spread + rounding)
 
     def _convolve_backward(
         self, grad: Estimate, at: Estimate, weight: Tensor, link: Link
@@ -111,7 +110,7 @@ class RunningError:
         def run(g: Tensor, x: Tensor, w: Tensor, needs: Needs = (True, True, True)) -> Grads:
             return self.reference.conv2d_backward(g, x, w, **link.geometry, needs=needs)
 
-        tolerated = self._tolerance(terms_of_gradients(grad.value, weight))
+        terms = terms_of_gradients(grad.value, weight)
         values = run(grad.value, at.value, weight)
         magnitudes = run(grad.value.abs(), at.value.abs(), weight.abs())
         spread = run(grad.variance, at.value.square(), weight.square())
@@ -123,7 +122,7 @@ class RunningError:
             assert value is not None
             assert magnitude is not None
             assert variance is not None
-            variance = variance + (tolerated * magnitude).square()
+            variance = variance + self._rounding(magnitude, terms)
             estimates.append(Estimate(value, variance if more is None else variance + more))
         return estimates
 
@@ -132,7 +131,7 @@ class RunningError:
             return Estimate(torch.relu(z.value), z.variance)
         if link.activation == "sigmoid":  # whose slope is at most 1/4
             y = torch.sigmoid(z.value)
-            return Estimate(y, z.variance / 16 + (self._tolerance() * y).square())
+            return Estimate(y, z.variance / 16 + self._rounding(y))
         return z
 
     def _activate_backward(self, grad: Estimate, z: Estimate, link: Link) -> Estimate:
@@ -148,12 +147,16 @@ class RunningError:
         if link.activation == "sigmoid":
             y = self._activate(z, link)
             slope = y.value * (1 - y.value)
-            of_slope = (1 - 2 * y.value).square() * y.variance + (self._tolerance() * slope) ** 2
+            of_slope = (1 - 2 * y.value).square() * y.variance + self._rounding(slope)
             return Estimate(g * slope, variance * slope.square() + g.square() * of_slope)
         return grad
 
-    def _tolerance(self, terms: int = 1) -> float:
-        return tolerance(self.dtype, terms)
+    def _rounding(self, magnitudes: Tensor, terms: int = 1) -> Tensor:
+        """Return the variance of sums of ``terms`` terms with these magnitudes; infinite where a
+        sum may leave the dtype's range.
+        """
+        variance = (tolerance(self.dtype, terms) * magnitudes).square()
+        return variance.masked_fill(magnitudes > torch.finfo(self.dtype).max, torch.inf)
 
     def _up(self, x: Tensor, link: Link) -> Tensor:
         assert link.scale is not None
