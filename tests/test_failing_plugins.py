@@ -129,3 +129,14 @@ def test_info_lists_what_can_be_used_and_what_cannot(
     )
     assert {"Conv2d", "ReLU"} <= {row["name"] for row in facts["layers"]}
     assert facts["scratchnet"] == scratchnet.__version__
+
+
+def test_the_others_are_still_checked(environment: FreshEnvironment, tmp_path: Path) -> None:
+    out = environment.run('! scratchnet check --only "c[ao]n[_t]*"', tmp_path)
+    assert "fine: 1 of 1 checks passed\n  passed contract\n" in out
+    assert "Conv2d: 1 of 1 checks passed" in out
+    for name in ("broken", "swish", "future", "old", "foreign"):
+        assert f"{name}: 0 of 1 checks passed\n  FAILED can_be_checked  {name} fails" in out
+    out = environment.run("! scratchnet check unplugged", tmp_path)
+    assert out.startswith("unplugged: 0 of 1 checks passed\n  FAILED identity")
+    assert REASON in out

@@ -108,10 +108,25 @@ def _subjects(
     if not names:
         if arguments or shapes:
             raise ScratchnetError("--arg and --input go with the name of one layer")
-        names = [*backends.names(), *layers.names()]
-    elif (arguments or shapes) and len(names) > 1:
+        return {name: _checks_or_reason(name) for name in (*backends.names(), *layers.names())}
+    if (arguments or shapes) and len(names) > 1:
         raise ScratchnetError(f"--arg and --input go with one layer, not with {', '.join(names)}")
     return {name: _checks_of(name, arguments or [], shapes or []) for name in names}
+
+
+def _checks_or_reason(name: str) -> list[Check]:
+    """Return the checks of what is installed, or one that fails: the others are still checked."""
+    from scratchnet.testing import Check
+
+    try:
+        return _checks_of(name, [], [])
+    except ScratchnetError as error:
+        reason = str(error)
+
+        def fail() -> str:
+            raise ScratchnetError(reason)
+
+        return [Check("can_be_checked", name, fail)]
 
 
 def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check]:

@@ -60,6 +60,8 @@ def backend_checks(backend: str | Backend) -> list[Check]:
         raise ArgumentError(f"expected a backend's name or a Backend, got {found!r}")
     subject = f"backend {found.name!r}"
     checks = [Check("identity", subject, partial(_identity, found, backend))]
+    if found.available() is not True:  # as that check says; all others could but repeat it
+        return checks
     for operation in OPERATIONS:
         for aspect, body in ASPECTS.items():
             if operation.has(aspect):
