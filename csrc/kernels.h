@@ -50,8 +50,8 @@ struct Correlate {
 };
 
 // sums[a, b] += sum over a rectangle of pixels (in several pictures) of
-// a_image[pixel, a] * b_image[pixel, b]; `sums` has rows of whole vectors. This is the weight
-// gradient of one tap.
+// a_image[pixel, a] * b_image[pixel, b]; `sums` has a row of whole vectors, one row every sums_row
+// elements. This is the weight gradient of one tap, for one block of b_channels.
 template <class T>
 struct Outer {
   const T* a;
@@ -59,7 +59,7 @@ struct Outer {
   T* sums;
   int64_t pictures, rows, cols;
   int64_t a_picture, a_row, a_col, b_picture, b_row, b_col;
-  int64_t a_channels, b_channels;
+  int64_t a_channels, b_channels, sums_row;
 };
 
 // out[r, c] = activation(bias + sum of in over the window whose first pixel is r - pad_h, c -

@@ -7,8 +7,8 @@ namespace {
 
 int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// A band's pixels on both sides stay in the L1 cache while all blocks of channels sweep it.
-constexpr int64_t kBandBytes = 24 << 10;
+// A band's pixels on both sides stay in the L2 cache while all blocks of channels sweep it.
+constexpr int64_t kBandBytes = 512 << 10;
 
 }  // namespace
 
@@ -26,6 +26,7 @@ WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
   a_channels_ = lanes_small_ ? big_channels_ : small_channels_;
   b_channels_ = lanes_small_ ? small_channels_ : big_channels_;
   b_padded_ = round_up(b_channels_, lanes);
+  blocks_ = round_up(b_padded_, lanes * kMaxVectors) / (lanes * kMaxVectors);
   const int64_t row_channels = small_channels_ + big_channels_ * conv.w.stride;
   const int64_t row_bytes = conv.w.small * row_channels * static_cast<int64_t>(sizeof(T));
   band_ = std::max<int64_t>(kBandBytes / std::max<int64_t>(row_bytes, 1), 1);
@@ -37,9 +38,17 @@ int64_t WeightGradient<T>::sums_size() const {
 }
 
 template <class T>
+typename WeightGradient<T>::Part WeightGradient<T>::part(int64_t task) const {
+  const int64_t block = task % blocks_, vectors = b_padded_ / kernels_.lanes;
+  return {task / blocks_ / conv_.taps(), task / blocks_ % conv_.taps(),
+          vectors * block / blocks_ * kernels_.lanes,
+          std::min(vectors * (block + 1) / blocks_ * kernels_.lanes, b_channels_)};
+}
+
+template <class T>
 void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const T* small,
                             T* sums) const {
-  const int64_t group = task / conv_.taps(), tap = task % conv_.taps();
+  const auto [group, tap, b_begin, b_end] = part(task);
   const TapRange rows = tap_range(conv_.h, tap / conv_.w.taps);
   const TapRange cols = tap_range(conv_.w, tap % conv_.w.taps);
   if (cols.count == 0) return;
@@ -48,15 +57,17 @@ void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const 
   big += rows.in * big_row + cols.in * conv_.big_channels + group * big_channels_;
   small += rows.first * small_row + cols.first * conv_.small_channels + group * small_channels_;
   Outer<T> job{};
-  job.sums = sums + task * a_channels_ * b_padded_;
+  job.sums = sums + (group * conv_.taps() + tap) * a_channels_ * b_padded_ + b_begin;
+  job.sums_row = b_padded_;
   job.pictures = pictures, job.cols = cols.count;
-  job.a_channels = a_channels_, job.b_channels = b_channels_;
+  job.a_channels = a_channels_, job.b_channels = b_end - b_begin;
   (lanes_small_ ? job.a_picture : job.b_picture) = conv_.big_size();
   (lanes_small_ ? job.a_row : job.b_row) = conv_.h.stride * big_row;
   (lanes_small_ ? job.a_col : job.b_col) = conv_.w.stride * conv_.big_channels;
   (lanes_small_ ? job.b_picture : job.a_picture) = conv_.small_size();
   (lanes_small_ ? job.b_row : job.a_row) = small_row;
   (lanes_small_ ? job.b_col : job.a_col) = conv_.small_channels;
+  (lanes_small_ ? small : big) += b_begin;
   for (int64_t row = 0; row < rows.count; row += band_) {
     job.rows = std::min(band_, rows.count - row);
     (lanes_small_ ? job.a : job.b) = big + row * conv_.h.stride * big_row;
@@ -68,17 +79,28 @@ void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const 
 template <class T>
 void WeightGradient<T>::write(int64_t task, T* sums, int64_t chunks, int64_t step,
                               T* grad_weight) const {
-  const int64_t group = task / conv_.taps(), tap = task % conv_.taps();
-  const int64_t size = a_channels_ * b_padded_;
-  T* from = sums + task * size;
-  if (chunks > 1) kernels_.sum_pixels(from, chunks, step, size, from, false);
+  const auto [group, tap, b_begin, b_end] = part(task);
+  T* from = sums + (group * conv_.taps() + tap) * a_channels_ * b_padded_;
+  if (chunks > 1) {
+    for (int64_t a = 0; a < a_channels_; ++a) {
+      T* row = from + a * b_padded_ + b_begin;
+      kernels_.sum_pixels(row, chunks, step, b_end - b_begin, row, false);
+    }
+  }
   T* to = grad_weight + weight_.origin + group * weight_.group + tap / conv_.w.taps * weight_.h +
           tap % conv_.w.taps * weight_.w;
   const int64_t step_a = lanes_small_ ? weight_.big : weight_.small;
   const int64_t step_b = lanes_small_ ? weight_.small : weight_.big;
-  for (int64_t b = 0; b < b_channels_; ++b) {
-    for (int64_t a = 0; a < a_channels_; ++a)
-      to[a * step_a + b * step_b] += from[a * b_padded_ + b];
+  // In squares, so that neither side's lines are fetched again for every element.
+  constexpr int64_t kSide = 16;
+  for (int64_t b0 = b_begin; b0 < b_end; b0 += kSide) {
+    for (int64_t a0 = 0; a0 < a_channels_; a0 += kSide) {
+      for (int64_t b = b0; b < std::min(b0 + kSide, b_end); ++b) {
+        for (int64_t a = a0; a < std::min(a0 + kSide, a_channels_); ++a) {
+          to[a * step_a + b * step_b] += from[a * b_padded_ + b];
+        }
+      }
+    }
   }
 }
 

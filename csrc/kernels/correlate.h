@@ -13,8 +13,8 @@ struct TilePixels {
 // Elements of the reduction axis worked through before the next tile: that much of the weights
 // stays in the L1 cache.
 constexpr int64_t kChunk = 128;
-// Tiles that share a chunk of weights before the next chunk is fetched; their sums wait in `out`,
-// in cache.
+// Tiles that share a chunk of weights before the next chunk is fetched; their sums wait in a buffer
+// (and not in `out`, whose pixels may lie a power of two apart and evict each other).
 constexpr int64_t kBandTiles = 16;
 
 // One chunk of the reduction axis: which runs, and whether it is the first and the last of them.
@@ -26,7 +26,7 @@ struct Chunk {
 
 template <class T, int P, int V>
 static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_t* out_offset,
-                 const Chunk& chunk) {
+                 const Chunk& chunk, T* waiting) {
   constexpr int L = kLanes<T>;
   Vec<T> sum[P][V];
   SCRATCHNET_UNROLL
@@ -58,23 +58,37 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
       }
     }
   }
+  if (!chunk.first) {
+    SCRATCHNET_UNROLL
+    for (int p = 0; p < P; ++p) {
+      SCRATCHNET_UNROLL
+      for (int v = 0; v < V; ++v) sum[p][v] += load(waiting + (p * V + v) * L);
+    }
+  }
+  if (!chunk.last) {
+    SCRATCHNET_UNROLL
+    for (int p = 0; p < P; ++p) {
+      SCRATCHNET_UNROLL
+      for (int v = 0; v < V; ++v) store(waiting + (p * V + v) * L, sum[p][v]);
+    }
+    return;
+  }
   const int64_t tail = job.channels - (V - 1) * L;  // real channels of the last vector
   const Mask<T> mask = first_lanes<T>(tail);
   const auto load_block = [mask](const T* p, int v) {
     return v + 1 < V ? load(p + v * L) : load_masked(p + v * L, mask);
   };
-  const T* before = chunk.first ? job.bias : nullptr;
   Vec<T> bias[V];
   SCRATCHNET_UNROLL
-  for (int v = 0; v < V; ++v) bias[v] = before ? load_block(before, v) : Vec<T>{};
+  for (int v = 0; v < V; ++v) bias[v] = job.bias ? load_block(job.bias, v) : Vec<T>{};
   const bool plain = job.activation == Activation::none && !job.gate;
   SCRATCHNET_UNROLL
   for (int p = 0; p < P; ++p) {
     T* out = job.out + out_offset[p];
     SCRATCHNET_UNROLL
     for (int v = 0; v < V; ++v) {
-      Vec<T> y = sum[p][v] + (chunk.first ? bias[v] : load_block(out, v));
-      if (chunk.last && !plain) {
+      Vec<T> y = sum[p][v] + bias[v];
+      if (!plain) {
         y = activation_vec<T>(y, job.activation);
         if (job.gate) y = gate_vec<T>(y, load_block(job.gate + out_offset[p], v), job.gate_of);
       }
@@ -86,11 +100,11 @@ static void tile(const Correlate<T>& job, const int64_t* in_offset, const int64_
 // Calls the tile for `pixels` (1 .. P).
 template <class T, int P, int V>
 static void tile_of(int64_t pixels, const Correlate<T>& job, const int64_t* in_offset,
-                    const int64_t* out_offset, const Chunk& chunk) {
+                    const int64_t* out_offset, const Chunk& chunk, T* waiting) {
   if constexpr (P > 1) {
-    if (pixels < P) return tile_of<T, P - 1, V>(pixels, job, in_offset, out_offset, chunk);
+    if (pixels < P) return tile_of<T, P - 1, V>(pixels, job, in_offset, out_offset, chunk, waiting);
   }
-  tile<T, P, V>(job, in_offset, out_offset, chunk);
+  tile<T, P, V>(job, in_offset, out_offset, chunk, waiting);
 }
 
 template <class T, int V>
@@ -100,6 +114,7 @@ static void correlate_block(const Correlate<T>& job) {
   int64_t row = 0, col = 0;
   // Offsets of the next pixel, of its row and of its picture.
   int64_t in = 0, in_row = 0, in_picture = 0, out = 0, out_row = 0, out_picture = 0;
+  T waiting[kBandTiles * P * V * kLanes<T>];
   for (int64_t done = 0; done < pixels;) {
     // A band of tiles of nearly equal size ...
     const int64_t band = smaller(pixels - done, kBandTiles * P);
@@ -125,7 +140,8 @@ static void correlate_block(const Correlate<T>& job) {
       for (int64_t t = 0; t < tiles; ++t) {
         const int64_t begin = band * t / tiles, end = band * (t + 1) / tiles;
         tile_of<T, P, V>(end - begin, job, in_offset + begin, out_offset + begin,
-                         {job.runs + from, to - from, from == 0, to == job.num_runs});
+                         {job.runs + from, to - from, from == 0, to == job.num_runs},
+                         waiting + begin * (V * kLanes<T>));
       }
       from = to;
     } while (from < job.num_runs);
@@ -155,18 +171,33 @@ static void pack(const Pack<T>& job) {
   const int64_t begin = vectors * job.block / blocks * L;
   const int64_t end = vectors * (job.block + 1) / blocks * L, width = end - begin;
   T* block = job.packed + job.taps_h * job.taps_w * job.in_channels * begin;
-  // One vector of out-channels after the other, because each of its lanes reads a stream of its
-  // own, and more streams than the L1 cache has ways would evict each other.
-  for (int64_t first = begin; first < end; first += L) {
-    const int64_t real = smaller(L, job.out_channels - first);
-    for (int64_t c = 0; c < job.in_channels; ++c) {
-      const T* from = job.weight + c * job.step_in + first * job.step_out;
-      T* to = block + c * width + first - begin;
-      for (int64_t h = 0; h < job.taps_h; ++h) {
-        for (int64_t w = 0; w < job.taps_w; ++w, to += job.in_channels * width) {
-          const T* tap = from + h * job.step_h + w * job.step_w;
-          for (int64_t o = 0; o < real; ++o) to[o] = tap[o * job.step_out];
-          for (int64_t o = real; o < L; ++o) to[o] = 0;
+  // A weight's out-channels lie far apart, so they are read one after the other, for some taps and
+  // in-channels at a time, into rows that fit the L1 cache: lines that are a power of two apart
+  // would evict each other there if all were read at once.
+  constexpr int64_t kTaps = 9, kInChannels = 16;
+  const int64_t taps = job.taps_h * job.taps_w;
+  T rows[kTaps * kInChannels][L] = {};
+  for (int64_t tap = 0; tap < taps; tap += kTaps) {
+    const int64_t some = smaller(kTaps, taps - tap);
+    int64_t offset[kTaps];
+    for (int64_t t = 0; t < some; ++t) {
+      offset[t] = (tap + t) / job.taps_w * job.step_h + (tap + t) % job.taps_w * job.step_w;
+    }
+    for (int64_t first = begin; first < end; first += L) {
+      const int64_t real = smaller(L, job.out_channels - first);
+      for (int64_t c = 0; c < job.in_channels; c += kInChannels) {
+        const int64_t few = smaller(kInChannels, job.in_channels - c);
+        for (int64_t o = 0; o < L; ++o) {
+          const T* from = job.weight + c * job.step_in + (first + o) * job.step_out;
+          for (int64_t i = 0; i < few; ++i, from += job.step_in) {
+            for (int64_t t = 0; t < some; ++t) {
+              rows[t * kInChannels + i][o] = o < real ? from[offset[t]] : T(0);
+            }
+          }
+        }
+        for (int64_t t = 0; t < some; ++t) {
+          T* to = block + ((tap + t) * job.in_channels + c) * width + first - begin;
+          for (int64_t i = 0; i < few; ++i) store(to + i * width, load(rows[t * kInChannels + i]));
         }
       }
     }

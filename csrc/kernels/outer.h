@@ -11,10 +11,9 @@ struct OuterValues {
 };
 
 template <class T, int A, int V>
-static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T* sums,
-                       int64_t sums_step) {
+static void outer_tile(const Outer<T>& job, int64_t a_begin) {
   constexpr int L = kLanes<T>;
-  const Mask<T> last = first_lanes<T>(smaller(job.b_channels - b_begin - (V - 1) * L, L));
+  const Mask<T> last = first_lanes<T>(job.b_channels - (V - 1) * L);
   // The rectangle is summed by itself before it joins the total: adding ever smaller parts to an
   // ever larger sum would cost accuracy.
   Vec<T> sum[A][V];
@@ -25,7 +24,7 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
   }
   for (int64_t row = 0, r = 0, n = 0; row < job.pictures * job.rows; ++row) {
     const T* pa = job.a + n * job.a_picture + r * job.a_row + a_begin;
-    const T* pb = job.b + n * job.b_picture + r * job.b_row + b_begin;
+    const T* pb = job.b + n * job.b_picture + r * job.b_row;
     if (++r == job.rows) r = 0, ++n;
     for (int64_t c = 0; c < job.cols; ++c, pa += job.a_col, pb += job.b_col) {
       Vec<T> b[V];
@@ -43,7 +42,7 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
   for (int a = 0; a < A; ++a) {
     SCRATCHNET_UNROLL
     for (int v = 0; v < V; ++v) {
-      T* total = sums + a * sums_step + v * L;
+      T* total = job.sums + (a_begin + a) * job.sums_row + v * L;
       store(total, load(total) + sum[a][v]);
     }
   }
@@ -51,47 +50,33 @@ static void outer_tile(const Outer<T>& job, int64_t a_begin, int64_t b_begin, T*
 
 // Calls the tile for `values` (1 .. A) rows.
 template <class T, int A, int V>
-static void outer_tile_of(int64_t values, const Outer<T>& job, int64_t a_begin, int64_t b_begin,
-                          T* sums, int64_t sums_step) {
+static void outer_tile_of(int64_t values, const Outer<T>& job, int64_t a_begin) {
   if constexpr (A > 1) {
-    if (values < A) {
-      return outer_tile_of<T, A - 1, V>(values, job, a_begin, b_begin, sums, sums_step);
-    }
+    if (values < A) return outer_tile_of<T, A - 1, V>(values, job, a_begin);
   }
-  outer_tile<T, A, V>(job, a_begin, b_begin, sums, sums_step);
+  outer_tile<T, A, V>(job, a_begin);
 }
 
 template <class T, int V>
-static void outer_block(const Outer<T>& job, int64_t b_begin, int64_t sums_step) {
+static void outer_block(const Outer<T>& job) {
   constexpr int64_t A = OuterValues<V>::value;
   const int64_t tiles = (job.a_channels + A - 1) / A;
   for (int64_t t = 0; t < tiles; ++t) {
     const int64_t begin = job.a_channels * t / tiles, end = job.a_channels * (t + 1) / tiles;
-    outer_tile_of<T, A, V>(end - begin, job, begin, b_begin, job.sums + begin * sums_step + b_begin,
-                           sums_step);
+    outer_tile_of<T, A, V>(end - begin, job, begin);
   }
 }
 
 template <class T>
 static void outer(const Outer<T>& job) {
-  constexpr int64_t L = kLanes<T>;
-  const int64_t vectors = (job.b_channels + L - 1) / L,
-                blocks = (vectors + kMaxVectors - 1) / kMaxVectors;
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t begin = vectors * block / blocks, end = vectors * (block + 1) / blocks;
-    switch (end - begin) {
-      case 1:
-        outer_block<T, 1>(job, begin * L, vectors * L);
-        break;
-      case 2:
-        outer_block<T, 2>(job, begin * L, vectors * L);
-        break;
-      case 3:
-        outer_block<T, 3>(job, begin * L, vectors * L);
-        break;
-      case 4:
-        outer_block<T, 4>(job, begin * L, vectors * L);
-        break;
-    }
+  switch ((job.b_channels + kLanes<T> - 1) / kLanes<T>) {
+    case 1:
+      return outer_block<T, 1>(job);
+    case 2:
+      return outer_block<T, 2>(job);
+    case 3:
+      return outer_block<T, 3>(job);
+    case 4:
+      return outer_block<T, 4>(job);
   }
 }

@@ -138,8 +138,8 @@ class CppBackend(Backend):
     def how(self, op: str, *args: Any, **kwargs: Any) -> str:
         """Name the instruction set, or say why torch's own convolution runs."""
         if op in ("conv2d_forward", "conv2d_backward"):
-            weight = args[1] if op == "conv2d_forward" else args[2]
-            reason = _left_to_torch(weight, kwargs["groups"])
+            x, weight = args[:2] if op == "conv2d_forward" else args[1:3]
+            reason = _left_to_torch(x, weight, kwargs["stride"], kwargs["groups"])
             if reason:
                 return f"runs, by torch's own convolution: {reason}"
         return f"runs, with {_extension().isa()} instructions"
@@ -158,9 +158,8 @@ class CppBackend(Backend):
         """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
         check_conv2d(x, weight, bias, stride, padding, dilation, groups)
         module = _extension()
-        run = (
-            module.torch_conv2d_forward if _left_to_torch(weight, groups) else module.conv2d_forward
-        )
+        to_torch = _left_to_torch(x, weight, stride, groups) is not None
+        run = module.torch_conv2d_forward if to_torch else module.conv2d_forward
         y: Tensor = run(x, weight, bias, stride, padding, dilation, groups)
         return y
 
@@ -179,7 +178,7 @@ class CppBackend(Backend):
         """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
         check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
         module = _extension()
-        to_torch = _left_to_torch(weight, groups) is not None
+        to_torch = _left_to_torch(x, weight, stride, groups) is not None
         run = module.torch_conv2d_backward if to_torch else module.conv2d_backward
         grads: Grads = run(grad_y, x, weight, stride, padding, dilation, groups, needs)
         return grads
@@ -202,7 +201,7 @@ class CppBackend(Backend):
         """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled picture is
         never made: docs/adr/0007-upsampling-algebra.md.
         """
-        if conv["stride"] != (1, 1) or _left_to_torch(weight, conv["groups"]):
+        if _by_parts(x, weight, scale, conv):
             return super().upsample_conv2d_forward(x, weight, bias, scale=scale, **conv)
         check_upsample(x, scale)
         check_conv2d(_upsampled(x, scale), weight, bias, **conv)
@@ -220,8 +219,7 @@ class CppBackend(Backend):
         **conv: Any,
     ) -> Grads:
         """See :meth:`Backend.upsample_conv2d_backward`."""
-        by_parts = conv["stride"] != (1, 1) or _left_to_torch(weight, conv["groups"])
-        if by_parts or not needs[1]:
+        if _by_parts(x, weight, scale, conv) or not needs[1]:
             return super().upsample_conv2d_backward(
                 grad_y, x, weight, scale=scale, needs=needs, **conv
             )
@@ -245,28 +243,59 @@ class CppBackend(Backend):
 
     def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
         """See :meth:`Backend.chain`; None if a link is not for these kernels."""
+        height, width = x.shape[2:]
         for link in links:
-            if link.scale is not None and link.stride != (1, 1):
-                return None
-            if _too_narrow(link.in_channels, link.out_channels, link.groups):
+            if link.scale is not None:
+                if link.stride != (1, 1):
+                    return None
+                height, width = height * link.scale[0], width * link.scale[1]
+            height, width = height // link.stride[0], width // link.stride[1]
+            weights = link.out_channels * link.in_channels // link.groups
+            weights *= link.kernel_size[0] * link.kernel_size[1]
+            fewest = min(link.in_channels, link.out_channels) // link.groups
+            pixels = x.shape[0] * height * width
+            if _better_at_torch(x.dtype, link.groups, fewest, weights, pixels):
                 return None
         return _plan(links, (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
 
 
-# Channels per group below which the vectors stay mostly empty: benchmarks/convolutions.py.
-_FEWEST_PER_GROUP = 8
+# Where torch's own convolution is faster; benchmarks/handover.py measures it.
+_FEWEST_PER_GROUP = 8  # channels; below it most lanes of a vector stay empty
+_MANY_WEIGHTS = 2**19  # which take longer to bring into order than to use ...
+_FEW_PIXELS = 1024  # ... for so few
 
 
-def _left_to_torch(weight: Tensor, groups: int) -> str | None:
-    """Return why torch's own convolution is faster here; None where ours is."""
-    return _too_narrow(weight.shape[1] * groups, weight.shape[0], groups)
+def _better_at_torch(
+    dtype: torch.dtype, groups: int, fewest: int, weights: int, pixels: int
+) -> str | None:
+    """Return why torch's own convolution is faster here; None where ours is.
 
-
-def _too_narrow(in_channels: int, out_channels: int, groups: int) -> str | None:
-    fewest = min(in_channels, out_channels) // groups
+    Args:
+        dtype: of all tensors; torch is slow in float64.
+        groups: of the convolution.
+        fewest: in- or out-channels of a group.
+        weights: their number.
+        pixels: of the output, in the whole batch, about.
+    """
     if groups > 1 and fewest < _FEWEST_PER_GROUP:
         return f"{groups} groups of {fewest} channels do not fill the vectors of these kernels"
+    if dtype == torch.float32 and weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS:
+        return f"{weights} weights for {pixels} pixels are not worth packing for these kernels"
     return None
+
+
+def _left_to_torch(x: Tensor, weight: Tensor, stride: Pair, groups: int) -> str | None:
+    fewest = min(weight.shape[1], weight.shape[0] // groups)
+    pixels = x.shape[0] * (x.shape[2] // stride[0]) * (x.shape[3] // stride[1])
+    return _better_at_torch(x.dtype, groups, fewest, weight.numel(), pixels)
+
+
+def _by_parts(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> bool:
+    """Whether to upsample first, and then to convolve."""
+    stride: Pair = conv["stride"]
+    if stride != (1, 1):
+        return True
+    return _left_to_torch(_upsampled(x, scale), weight, stride, conv["groups"]) is not None
 
 
 def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> CppChain:
