@@ -29,14 +29,15 @@ types: $(STAMP)  ## Check types
 	$(BIN)/mypy
 
 # The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the package: every
-# read outside a tensor and every overflow ends the run.
+# read outside a tensor and every overflow ends the run. (libstdc++ is there for torch's exceptions.)
 SANITIZED := build/sanitize
 KERNEL_TESTS := test_backends.py test_kernels.py test_conv.py test_upsampling.py test_sequential.py
 
 sanitize: $(STAMP)  ## Run the kernels' tests under AddressSanitizer and UBSan
 	SCRATCHNET_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-temp $(SANITIZED)-temp \
 	    --build-lib $(SANITIZED)
-	cd $(SANITIZED) && LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	cd $(SANITIZED) && LD_PRELOAD="$$(g++ -print-file-name=libasan.so) \
+    $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    OMP_NUM_THREADS=2 ../../$(BIN)/python -m pytest -p no:cacheprovider \
 	    $(addprefix ../../tests/,$(KERNEL_TESTS)) $(ARGS)
 
