@@ -1,8 +1,8 @@
 """Contests run side by side, so that whatever disturbs the machine disturbs all alike.
 
-Every round times each contestant once, and who begins rotates. Cases (batches, numbers of threads,
-shapes) take turns every few rounds. Nobody is timed before its results were found equal to those
-expected.
+Every round is a turn of each contestant, one run that is not timed and one that is, and who begins
+rotates. Cases (batches, numbers of threads, shapes) take turns every few rounds. Nobody is timed
+before its results were found equal to those expected.
 """
 
 from __future__ import annotations
@@ -77,7 +77,6 @@ class Race:
         for block in [BLOCK] * (rounds // BLOCK) + [rounds % BLOCK] * bool(rounds % BLOCK):
             for contest, contestants in order:
                 with threads(contest.case.threads):
-                    _warm_up(contestants, 1)
                     for i in range(block):
                         on_progress(0, contest.case.title)
                         _round(contest, contestants, self.rounds + i)
@@ -128,14 +127,13 @@ def _round(contest: Contest, contestants: dict[str, Contestant], number: int) ->
     names = list(contestants)
     first = number % len(names) if names else 0
     seconds = {}
-    idle = False
     for name in [*names[first:], *names[:first]]:
-        if idle:  # the one before worked in another process, while this one's threads fell asleep
-            contestants[name].run()
+        # Once untimed: a step of a training follows another step of it, and finds in the caches
+        # what that one left there, not what somebody else did.
+        contestants[name].run()
         start = time.perf_counter()
         own = contestants[name].run()
         seconds[name] = time.perf_counter() - start if own is None else own
-        idle = own is not None
     for name, taken in seconds.items():
         contest.timings[name].seconds.append(taken)
 
