@@ -161,7 +161,7 @@ void Correlation<T>::run(int64_t stage, int64_t task, int64_t pictures, const T*
 template <class T>
 void Correlation<T>::multiply(const Piece& piece, int64_t pictures, const T* in, const T* packed,
                               T* out, const Epilogue<T>& epilogue, int64_t out_picture) const {
-  const Sweep& sweep = out_picture == out_picture_ && !by_products_ ? sweep_ : pixels_;
+  const Sweep& sweep = by_products_ ? pixels_ : sweep_;
   const Rectangle& rect = sweep.rectangles[piece.rectangle];
   for (int64_t group = 0; group < groups_; ++group) {
     for (int64_t block = 0; block < blocks_; ++block) {

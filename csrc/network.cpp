@@ -8,81 +8,10 @@
 namespace scratchnet {
 namespace {
 
-Axis conv_axis(const Layer& layer, int i, int64_t in) {
-  const int64_t taps = layer.taps[i], dilation = layer.dilation[i], padding = layer.padding[i];
-  const int64_t span = dilation * (taps - 1);
-  if (!layer.upsamples) {
-    const int64_t out = (in + 2 * padding - span - 1) / layer.stride[i] + 1;
-    return {in, out, taps, layer.stride[i], padding, dilation};
-  }
-  const int64_t scale = layer.scale[i];
-  const int64_t out = in * scale + 2 * padding - span;
-  return {out + scale - 1, in, taps, scale, span - padding - (scale - 1), dilation};
-}
-
-Conv make_conv(const Layer& layer, Size input) {
-  const Axis h = conv_axis(layer, 0, input.height), w = conv_axis(layer, 1, input.width);
-  if (layer.upsamples) return {layer.groups, layer.out_channels, layer.in_channels, h, w};
-  return {layer.groups, layer.in_channels, layer.out_channels, h, w};
-}
-
-// The weight (out_channels, in_channels / groups, taps_h, taps_w), in the convolution's own terms:
-// an upsampling layer's small picture is its input, and it meets the taps in reverse order.
-WeightLayout weight_layout(const Layer& layer, const Conv& conv) {
-  if (!layer.upsamples) return plain_weight(conv);
-  const int64_t taps = conv.taps(), in = layer.in_channels / layer.groups;
-  const int64_t group = layer.out_channels / layer.groups * in * taps;
-  return {taps - 1, taps, in * taps, -conv.w.taps, -1, group};
-}
-
-Size output_size(const Layer& layer, const Conv& conv) {
-  if (!layer.upsamples) return {layer.out_channels, conv.h.small, conv.w.small};
-  return {layer.out_channels, conv.h.big - layer.scale[0] + 1, conv.w.big - layer.scale[1] + 1};
-}
-
-template <class T>
-bool is_channels_last(const Pictures<T>& at, Size size) {
-  return (size.channels == 1 || at.c == 1) && (size.width == 1 || at.w == size.channels) &&
-         (size.height == 1 || at.h == size.width * size.channels);
-}
-
-// Rows of pixels that can be treated as one, and how many of them: the whole picture if its rows
-// follow each other.
-template <class T>
-Pair rows_of(const Pictures<T>& at, Size size) {
-  if (at.h == size.width * at.w) return {1, size.height * size.width};
-  return {size.height, size.width};
-}
-
-// One picture from wherever it lies to channels-last, or back.
-template <class T>
-void gather_picture(const Kernels<T>& kernels, const Pictures<const T>& from, Size size, T* to) {
-  const auto [rows, pixels] = rows_of(from, size);
-  for (int64_t r = 0; r < rows; ++r) {
-    kernels.interleave(from.data + r * from.h, from.c, from.w, pixels, size.channels,
-                       to + r * pixels * size.channels);
-  }
-}
-
-template <class T>
-void scatter_picture(const Kernels<T>& kernels, const T* from, Size size, const Pictures<T>& to) {
-  const auto [rows, pixels] = rows_of(to, size);
-  for (int64_t r = 0; r < rows; ++r) {
-    kernels.deinterleave(from + r * pixels * size.channels, to.c, to.w, pixels, size.channels,
-                         to.data + r * to.h);
-  }
-}
-
 int64_t reserve(int64_t& total, int64_t elements) {
   const int64_t at = total;
   total += aligned_size(elements);
   return at;
-}
-
-template <class T>
-Pictures<T> at_picture(Pictures<T> pictures, int64_t n) {
-  if (pictures.data) pictures.data += n * pictures.n;
-  return pictures;
 }
 
 constexpr int64_t kTaskRows = 16;  // of a box sum
@@ -117,19 +46,6 @@ int64_t box_scratch(const Stage<T>& stage, bool forward) {
 }
 
 }  // namespace
-
-template <class T>
-Stage<T>::Stage(const Layer& layer, Size input)
-    : layer(layer),
-      input(input),
-      output(output_size(layer, make_conv(layer, input))),
-      conv(make_conv(layer, input)),
-      unboxed(layer.upsamples ? Size{layer.out_channels, conv.h.big, conv.w.big} : output),
-      to_output(layer.upsamples ? Correlation<T>::up(conv, weight_layout(layer, conv))
-                                : Correlation<T>::down(conv, weight_layout(layer, conv))),
-      to_input(layer.upsamples ? Correlation<T>::down(conv, weight_layout(layer, conv))
-                               : Correlation<T>::up(conv, weight_layout(layer, conv))),
-      gradient(conv, weight_layout(layer, conv)) {}
 
 template <class T>
 Network<T>::Network(const std::vector<Layer>& layers, Size input)
