@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import scratchnet
-from scratchnet import models
+from scratchnet import Module, models
 from scratchnet.testing.tensors import normal
 
 GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
@@ -103,20 +103,31 @@ def test_fused_activations_are_torchs(activation: type, dtype: torch.dtype) -> N
     torch.testing.assert_close(fused, activation().forward(x), equal_nan=True, rtol=3e-7, atol=0)
 
 
-def test_every_gradient_is_as_accurate_as_torchs() -> None:
-    """Errors against float64, of a step that has no ReLU whose input is so near 0 that it flips."""
-    model = models.noise2noise(generator=torch.Generator().manual_seed(1))
-    twin = scratchnet.to_torch(model)
-    x, grad_y = normal((8, 3, 32, 32), torch.float32, 2), normal((8, 3, 32, 32), torch.float32, 3)
+def test_every_result_of_a_step_is_as_accurate_as_torchs() -> None:
+    """Errors against float64, summed over some steps; torch's in that memory layout which makes
+    them larger, and 2 % for the last bit of the sigmoid, which is anybody's.
+    """
+    errors: dict[str, Tensor] = {}
+    for seed in range(4):
+        model = models.noise2noise(generator=torch.Generator().manual_seed(seed))
+        x, grad_y = (normal((8, 3, 32, 32), torch.float32, 10 * seed + i) for i in (1, 2))
+        exact = _torch_step(model, x, grad_y, torch.float64)
+        ours = [model.forward(x), model.backward(grad_y), *(grad for _, grad in model.param())]
+        names = ["output", "grad_x", *(name for name, _, _ in model.named_param())]
+        plain = _torch_step(model, x, grad_y, torch.float32)
+        last = _torch_step(model, x, grad_y, torch.float32, memory_format=torch.channels_last)
+        for name, truth, *results in zip(names, exact, ours, plain, last, strict=True):
+            found = [(r.double() - truth).norm() / truth.norm() for r in results]
+            errors[name] = errors.get(name, 0) + torch.stack(found)
+    for name, (error, *torchs) in errors.items():
+        assert error <= 1.02 * max(torchs), f"{name}: {error:.3g}, torch's are {torchs}"
 
-    def torchs(dtype: torch.dtype) -> list[Tensor]:
-        net, leaf = twin.to(dtype=dtype), x.to(dtype).requires_grad_()
-        y = net(leaf)
-        return [y.detach(), *torch.autograd.grad(y, [leaf, *net.parameters()], grad_y.to(dtype))]
 
-    theirs, exact = torchs(torch.float32), torchs(torch.float64)
-    y = model.forward(x)
-    ours = [y, model.backward(grad_y), *(grad for _, grad in model.param())]
-    for a, b, truth in zip(ours, theirs, exact, strict=True):
-        error, torch_error = ((t.double() - truth).norm() / truth.norm() for t in (a, b))
-        assert error <= 1.5 * torch_error
+def _torch_step(
+    model: Module, x: Tensor, grad_y: Tensor, dtype: torch.dtype, **layout: torch.memory_format
+) -> list[Tensor]:
+    """The output, and all gradients, by autograd."""
+    net = scratchnet.to_torch(model).to(dtype=dtype).to(**layout)
+    leaf = x.to(dtype).requires_grad_()
+    y = net(leaf)
+    return [y.detach(), *torch.autograd.grad(y, [leaf, *net.parameters()], grad_y.to(dtype))]
