@@ -23,7 +23,8 @@ class NoisyPairs:
 
     Attributes:
         noisy_a: (N, 3, H, W), one noisy draw of the training pictures.
-        noisy_b: (N, 3, H, W), another, independent draw of the same pictures in the same order.
+        noisy_b: (N, 3, H, W), another, independent draw of the same pictures in the same order; or
+            those pictures without noise, where a network is to learn from clean targets.
         val_noisy: (M, 3, H', W'), noisy validation pictures.
         val_target: (M, 3, H', W'), what to compare the denoised validation pictures with.
         val_is_clean: Whether `val_target` is noise-free.

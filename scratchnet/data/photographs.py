@@ -80,6 +80,8 @@ def builtin(
     n_val: int = 500,
     size: int = 32,
     seed: int = 0,
+    *,
+    clean_targets: bool = False,
 ) -> NoisyPairs:
     """Noisy pairs cut out of the built-in photographs; validation from ones training never sees.
 
@@ -89,6 +91,8 @@ def builtin(
         n_val: Validation pictures, 1 or more; the same ones for every `seed`.
         size: Side of the pictures, in pixels.
         seed: Decides which training pictures are cut, and their noise.
+        clean_targets: Put the clean picture in place of the second noisy one, `noisy_b`, to see
+            what a network learns from it; all else stays the same, `noisy_a` to the bit.
 
     Raises:
         DataError: scikit-image lacks one of the photographs.
@@ -105,14 +109,17 @@ def builtin(
     original = cut([p.load for p in train], n_train, side, generator, mirror=True)
     original = recolour(original, generator)
     val_original = cut([p.load for p in validation], n_val, side, val_generator)
+    noisy_a = model.sample(original, generator)
+    noisy_b = model.clean(original) if clean_targets else model.sample(original, generator)
+    kind = "noisy pictures with clean targets" if clean_targets else "noisy pairs"
     return NoisyPairs(
-        noisy_a=model.sample(original, generator),
-        noisy_b=model.sample(original, generator),
+        noisy_a=noisy_a,
+        noisy_b=noisy_b,
         val_noisy=model.sample(val_original, val_generator),
         val_target=model.clean(val_original),
         val_is_clean=True,
         source=(
-            f"built-in photographs, {model} noise: {n_train} noisy pairs of {size}x{size} from "
+            f"built-in photographs, {model} noise: {n_train} {kind} of {size}x{size} from "
             f"{', '.join(p.name for p in train)}; {n_val} validation pictures from "
             f"{', '.join(p.name for p in validation)}"
         ),

@@ -88,6 +88,22 @@ def test_the_two_draws_show_the_same_pictures() -> None:
     assert error.std(dim=(1, 2, 3)).max() < 5 * 2**0.5 * 1.1
 
 
+@pytest.mark.parametrize("noise", ["subpixel", "impulse:0.3"])
+def test_clean_targets_are_those_pictures_without_noise(noise: str) -> None:
+    noisy = builtin(noise, n_train=6, n_val=2, size=16)
+    clean = builtin(noise, n_train=6, n_val=2, size=16, clean_targets=True)
+    assert torch.equal(clean.noisy_a, noisy.noisy_a)
+    assert torch.equal(clean.val_noisy, noisy.val_noisy)
+    assert "clean targets" in clean.source
+    if noise == "subpixel":  # a mean of the cell's pixels, each of which a noisy picture may show
+        distance = clean.noisy_b.double() - noisy.noisy_b.double()
+        assert distance.mean().abs() < distance.abs().mean() / 4
+    else:  # what neither draw replaced is the clean picture
+        same = (noisy.noisy_a == noisy.noisy_b).all(dim=1, keepdim=True).expand_as(noisy.noisy_a)
+        kept = same & (noisy.noisy_a > 0) & (noisy.noisy_a < 255)
+        assert torch.equal(clean.noisy_b[kept], noisy.noisy_a[kept])
+
+
 def test_validation_is_not_degenerate() -> None:
     clean = builtin("gaussian:0", n_train=1, n_val=200).val_target.double()
     contrast = clean.flatten(2).std(dim=2).amax(dim=1)
