@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
 from scratchnet import checkpoint, models
 from scratchnet.config import PRESETS, TrainConfig, load_config, preset
@@ -19,8 +20,15 @@ def test_the_paper_preset_is_the_paper() -> None:
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ScratchnetError, match="quick, paper"):
+    with pytest.raises(ScratchnetError, match="quick, paper, best"):
         preset("fast")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_make_networks_that_take_their_pictures(name: str) -> None:
+    config = preset(name)
+    x = torch.rand(1, 3, config.size, config.size)
+    assert models.build(config.model, **config.model_args).eval()(x).shape == x.shape
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -189,6 +189,8 @@ def train(
 
     `scratchnet train --preset paper --data DIR` – the paper's network and settings
 
+    `scratchnet train --preset best --data DIR` – a larger network, for better pictures
+
     `scratchnet train --resume --out runs/quick-1` – go on with an interrupted run
     """
     from rich.markup import escape
