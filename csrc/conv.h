@@ -91,19 +91,22 @@ class WeightGradient {
   WeightGradient(const Conv& conv, const WeightLayout& weight);
 
   int64_t sums_size() const;
-  int64_t tasks() const { return conv_.groups * conv_.taps() * blocks_; }
+  int64_t tasks() const { return conv_.groups * (joined_ ? conv_.h.taps : conv_.taps()) * blocks_; }
   // Adds the gradient from `pictures` pictures that follow each other in memory to `sums`.
   void run(int64_t task, int64_t pictures, const T* big, const T* small, T* sums) const;
   // Adds the sums of all chunks, which lie `step` elements apart, to the gradient, which lies as
   // the weight does.
-  int64_t write_tasks() const { return tasks(); }
+  int64_t write_tasks() const { return conv_.groups * conv_.taps() * blocks_; }
   void write(int64_t task, T* sums, int64_t chunks, int64_t step, T* grad_weight) const;
 
  private:
   struct Part {  // of the gradient, a task's
     int64_t group, tap, b_begin, b_end;
   };
-  Part part(int64_t task) const;
+  Part part(int64_t task, int64_t taps) const;
+  // Adds what the tap, and the taps - 1 after it in its row, contribute in some columns.
+  void add(const Part& part, const TapRange& cols, int64_t taps, int64_t pictures, const T* big,
+           const T* small, T* sums) const;
 
   const Kernels<T>& kernels_;
   Conv conv_;
@@ -111,6 +114,7 @@ class WeightGradient {
   int64_t big_channels_, small_channels_;  // of one group
   bool lanes_small_;                       // whose channels lie along the vectors
   int64_t a_channels_, b_channels_, b_padded_;
+  bool joined_;     // whether a row of taps is one task
   int64_t blocks_;  // of b_channels_, each of at most kMaxVectors vectors
   int64_t band_;    // rows swept by all taps before the next ones
 };

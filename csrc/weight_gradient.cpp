@@ -10,6 +10,9 @@ int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 // A band's pixels on both sides stay in the L2 cache while all blocks of channels sweep it.
 constexpr int64_t kBandBytes = 512 << 10;
 
+// Values of a row of taps: with more, each tap by itself has enough.
+constexpr int64_t kMostJoined = 24;
+
 }  // namespace
 
 template <class T>
@@ -27,6 +30,10 @@ WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
   b_channels_ = lanes_small_ ? small_channels_ : big_channels_;
   b_padded_ = round_up(b_channels_, lanes);
   blocks_ = round_up(b_padded_, lanes * kMaxVectors) / (lanes * kMaxVectors);
+  // A row's taps, if they are neighbours, read stretches of the big picture that overlap: with few
+  // channels they are one job, or there would be too few sums to keep the processor busy.
+  joined_ = lanes_small_ && conv.groups == 1 && conv.w.dilation == 1 && conv.w.taps > 1 &&
+            conv.w.taps * big_channels_ <= kMostJoined;
   const int64_t row_channels = small_channels_ + big_channels_ * conv.w.stride;
   const int64_t row_bytes = conv.w.small * row_channels * static_cast<int64_t>(sizeof(T));
   band_ = std::max<int64_t>(kBandBytes / std::max<int64_t>(row_bytes, 1), 1);
@@ -38,36 +45,66 @@ int64_t WeightGradient<T>::sums_size() const {
 }
 
 template <class T>
-typename WeightGradient<T>::Part WeightGradient<T>::part(int64_t task) const {
+typename WeightGradient<T>::Part WeightGradient<T>::part(int64_t task, int64_t taps) const {
   const int64_t block = task % blocks_, vectors = b_padded_ / kernels_.lanes;
-  return {task / blocks_ / conv_.taps(), task / blocks_ % conv_.taps(),
-          vectors * block / blocks_ * kernels_.lanes,
+  return {task / blocks_ / taps, task / blocks_ % taps, vectors * block / blocks_ * kernels_.lanes,
           std::min(vectors * (block + 1) / blocks_ * kernels_.lanes, b_channels_)};
 }
 
 template <class T>
 void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const T* small,
                             T* sums) const {
-  const auto [group, tap, b_begin, b_end] = part(task);
-  const TapRange rows = tap_range(conv_.h, tap / conv_.w.taps);
-  const TapRange cols = tap_range(conv_.w, tap % conv_.w.taps);
-  if (cols.count == 0) return;
+  if (!joined_) {
+    const Part one = part(task, conv_.taps());
+    add(one, tap_range(conv_.w, one.tap % conv_.w.taps), 1, pictures, big, small, sums);
+    return;
+  }
+  // The columns in which all taps of the row read inside the picture, and what is left of each tap.
+  Part row = part(task, conv_.h.taps);
+  row.tap *= conv_.w.taps;
+  int64_t begin = 0, end = conv_.w.small;
+  for (int64_t w = 0; w < conv_.w.taps; ++w) {
+    const TapRange tap = tap_range(conv_.w, w);
+    begin = std::max(begin, tap.first), end = std::min(end, tap.first + tap.count);
+  }
+  if (begin >= end) begin = end = conv_.w.small;
+  const auto add_columns = [&](int64_t w, int64_t from, int64_t to, int64_t taps) {
+    const TapRange tap = tap_range(conv_.w, w);
+    from = std::max(from, tap.first), to = std::min(to, tap.first + tap.count);
+    if (from >= to) return;
+    Part one = row;
+    one.tap += w;
+    add(one, {to - from, from, tap.in + conv_.w.stride * (from - tap.first)}, taps, pictures, big,
+        small, sums);
+  };
+  add_columns(0, begin, end, conv_.w.taps);
+  for (int64_t w = 0; w < conv_.w.taps; ++w) {
+    add_columns(w, 0, begin, 1);
+    add_columns(w, end, conv_.w.small, 1);
+  }
+}
+
+template <class T>
+void WeightGradient<T>::add(const Part& part, const TapRange& cols, int64_t taps, int64_t pictures,
+                            const T* big, const T* small, T* sums) const {
+  const TapRange rows = tap_range(conv_.h, part.tap / conv_.w.taps);
   const int64_t big_row = conv_.w.big * conv_.big_channels;
   const int64_t small_row = conv_.w.small * conv_.small_channels;
-  big += rows.in * big_row + cols.in * conv_.big_channels + group * big_channels_;
-  small += rows.first * small_row + cols.first * conv_.small_channels + group * small_channels_;
+  big += rows.in * big_row + cols.in * conv_.big_channels + part.group * big_channels_;
+  small +=
+      rows.first * small_row + cols.first * conv_.small_channels + part.group * small_channels_;
   Outer<T> job{};
-  job.sums = sums + (group * conv_.taps() + tap) * a_channels_ * b_padded_ + b_begin;
+  job.sums = sums + (part.group * conv_.taps() + part.tap) * a_channels_ * b_padded_ + part.b_begin;
   job.sums_row = b_padded_;
   job.pictures = pictures, job.cols = cols.count;
-  job.a_channels = a_channels_, job.b_channels = b_end - b_begin;
+  job.a_channels = taps * a_channels_, job.b_channels = part.b_end - part.b_begin;
   (lanes_small_ ? job.a_picture : job.b_picture) = conv_.big_size();
   (lanes_small_ ? job.a_row : job.b_row) = conv_.h.stride * big_row;
   (lanes_small_ ? job.a_col : job.b_col) = conv_.w.stride * conv_.big_channels;
   (lanes_small_ ? job.b_picture : job.a_picture) = conv_.small_size();
   (lanes_small_ ? job.b_row : job.a_row) = small_row;
   (lanes_small_ ? job.b_col : job.a_col) = conv_.small_channels;
-  (lanes_small_ ? small : big) += b_begin;
+  (lanes_small_ ? small : big) += part.b_begin;
   for (int64_t row = 0; row < rows.count; row += band_) {
     job.rows = std::min(band_, rows.count - row);
     (lanes_small_ ? job.a : job.b) = big + row * conv_.h.stride * big_row;
@@ -79,7 +116,7 @@ void WeightGradient<T>::run(int64_t task, int64_t pictures, const T* big, const 
 template <class T>
 void WeightGradient<T>::write(int64_t task, T* sums, int64_t chunks, int64_t step,
                               T* grad_weight) const {
-  const auto [group, tap, b_begin, b_end] = part(task);
+  const auto [group, tap, b_begin, b_end] = part(task, conv_.taps());
   T* from = sums + (group * conv_.taps() + tap) * a_channels_ * b_padded_;
   if (chunks > 1) {
     for (int64_t a = 0; a < a_channels_; ++a) {
