@@ -18,7 +18,7 @@ struct Pool {
 // The pool itself, or a single thread where `elements` of memory to go through are too few to be
 // worth waking the others.
 inline Pool pool_for(const Pool& pool, int64_t elements) {
-  constexpr int64_t kWorthwhile = 1 << 16;
+  constexpr int64_t kWorthwhile = 1 << 14;
   return elements < kWorthwhile ? Pool{1, nullptr} : pool;
 }
 
