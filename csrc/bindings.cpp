@@ -137,23 +137,18 @@ Grads conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::T
 }
 
 // torch's own convolution, for the shapes it is better at; scratchnet/backends/cpp.py decides.
-// Float64 it computes several times faster when planes follow each other.
-at::Tensor as_torch_likes_it(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? x.contiguous() : x;
-}
-
 at::Tensor torch_conv2d_forward(const at::Tensor& x, const at::Tensor& weight, const Optional& bias,
                                 Pair stride, Pair padding, Pair dilation, int64_t groups) {
-  return channels_last(at::convolution(as_torch_likes_it(x), weight, bias, stride, padding,
-                                       dilation, false, {0, 0}, groups));
+  return channels_last(
+      at::convolution(x, weight, bias, stride, padding, dilation, false, {0, 0}, groups));
 }
 
 Grads torch_conv2d_backward(const at::Tensor& grad_y, const at::Tensor& x, const at::Tensor& weight,
                             Pair stride, Pair padding, Pair dilation, int64_t groups,
                             std::array<bool, 3> needs) {
-  const auto [grad_x, grad_weight, grad_bias] = at::convolution_backward(
-      as_torch_likes_it(grad_y), as_torch_likes_it(x), weight, at::IntArrayRef{weight.size(0)},
-      stride, padding, dilation, false, {0, 0}, groups, needs);
+  const auto [grad_x, grad_weight, grad_bias] =
+      at::convolution_backward(grad_y, x, weight, at::IntArrayRef{weight.size(0)}, stride, padding,
+                               dilation, false, {0, 0}, groups, needs);
   const auto if_needed = [&](int i, const at::Tensor& grad) {
     return needs[i] ? Optional(grad) : std::nullopt;
   };

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import scratchnet
 from scratchnet import Module, models
+from scratchnet.backends import dispatch
 from scratchnet.testing.tensors import normal
 
 GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
@@ -131,3 +132,38 @@ def _torch_step(
     leaf = x.to(dtype).requires_grad_()
     y = net(leaf)
     return [y.detach(), *torch.autograd.grad(y, [leaf, *net.parameters()], grad_y.to(dtype))]
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "groups", "reason"),
+    [
+        ((1, 64, 4, 4), (64, 4, 3, 3), 16, "16 groups of 4 channels"),
+        ((1, 64, 4, 4), (64, 8, 3, 3), 8, None),
+        ((1, 6, 4, 4), (6, 3, 3, 3), 2, None),
+        ((1, 256, 7, 7), (256, 256, 3, 3), 1, "589824 weights for 49 pixels"),
+        ((32, 256, 7, 7), (256, 256, 3, 3), 1, None),
+        ((0, 256, 7, 7), (256, 256, 3, 3), 1, None),
+    ],
+)
+def test_what_torch_is_faster_at_is_handed_over_and_said(
+    x: tuple[int, ...], weight: tuple[int, ...], groups: int, reason: str | None
+) -> None:
+    geometry = {**GEOMETRY, "groups": groups}
+    for dtype in (torch.float32, torch.float64):
+        images, kernel = torch.rand(x, dtype=dtype), torch.rand(weight, dtype=dtype)
+        cpp, reference = (scratchnet.backends.get(name) for name in ("cpp", "reference"))
+        how = cpp.how("conv2d_forward", images, kernel, None, **geometry)
+        handed_over = reason is not None and dtype == torch.float32
+        assert ("torch's own" in how) == handed_over
+        assert not handed_over or str(reason) in how
+        y = cpp.conv2d_forward(images, kernel, None, **geometry)
+        expected = reference.conv2d_forward(images, kernel, None, **geometry)
+        torch.testing.assert_close(y, expected, rtol=1e-4, atol=0)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        chained = scratchnet.Sequential(
+            scratchnet.Conv2d(x[1], weight[0], 3, padding=1, groups=groups, dtype=dtype),
+            scratchnet.ReLU(),
+        )
+        with dispatch.trace() as calls:
+            chained.forward(images)
+        assert ("conv2d_forward" in {op for op, _ in calls}) == handed_over

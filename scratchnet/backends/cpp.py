@@ -260,9 +260,8 @@ class CppBackend(Backend):
 
 
 # Where torch's own convolution is faster; benchmarks/handover.py measures it.
-_FEWEST_PER_GROUP = 8  # channels; below it most lanes of a vector stay empty
-_MANY_WEIGHTS = 2**19  # which take longer to bring into order than to use ...
-_FEW_PIXELS = 1024  # ... for so few
+_MANY_GROUPS, _FEWEST_PER_GROUP = 8, 8  # more of fewer channels leave most of a vector empty
+_MANY_WEIGHTS, _FEW_PIXELS = 2**19, 1024  # take longer to bring into order than to use
 
 
 def _better_at_torch(
@@ -271,15 +270,17 @@ def _better_at_torch(
     """Return why torch's own convolution is faster here; None where ours is.
 
     Args:
-        dtype: of all tensors; torch is slow in float64.
+        dtype: of all tensors; torch is never much faster in float64.
         groups: of the convolution.
         fewest: in- or out-channels of a group.
         weights: their number.
         pixels: of the output, in the whole batch, about.
     """
-    if groups > 1 and fewest < _FEWEST_PER_GROUP:
+    if dtype != torch.float32:
+        return None
+    if groups > _MANY_GROUPS and fewest < _FEWEST_PER_GROUP:
         return f"{groups} groups of {fewest} channels do not fill the vectors of these kernels"
-    if dtype == torch.float32 and weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS:
+    if weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS:
         return f"{weights} weights for {pixels} pixels are not worth packing for these kernels"
     return None
 

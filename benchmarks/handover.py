@@ -1,0 +1,103 @@
+"""Where the C++ backend hands a convolution over to torch's own, and whether it should.
+
+python benchmarks/handover.py --threads 2 --rounds 10
+
+For shapes on both sides of the rule in scratchnet/backends/cpp.py: forward and backward by the
+kernels, by torch's convolution called as the backend calls it, and which of the two the backend
+chooses. An error ends it where the two differ: then there is nothing to time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from typing import Any
+
+import torch
+
+from scratchnet import _C
+from scratchnet.backends.cpp import CppBackend
+from scratchnet.bench.machine import lines, machine
+from scratchnet.bench.malloc import keeps_memory
+from scratchnet.testing.closeness import assert_close
+
+# (N, C, O, K, groups, H = W)
+FEW_PIXELS = [
+    *((n, 512, 512, 3, 1, 7) for n in (2, 8, 32)),
+    *((n, 512, 512, 3, 1, 14) for n in (1, 8)),
+    *((8, 256, o, 3, 1, 7) for o in (256, 512)),
+    *((n, 256, 256, 3, 1, 14) for n in (1, 4, 8)),
+    *((n, 1024, 1024, 1, 1, 7) for n in (8, 32)),
+    (1, 128, 128, 3, 1, 14),
+]
+GROUPS = [*((8, 64, 64, 3, g, 28) for g in (2, 4, 8, 16, 32, 64)), (8, 6, 6, 3, 2, 28)]
+
+Step = tuple[torch.Tensor | None, ...]
+
+
+def steps(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[dict[str, Any], bool]:
+    """The two ways to compute one shape, and whether the backend chooses torch's."""
+    n, c, o, k, groups, size = shape
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    x, grad_y = (normal(n, channels, size, size) for channels in (c, o))
+    x, grad_y = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad_y))
+    weight, bias = normal(o, c // groups, k, k), normal(o)
+    geometry = ((1, 1), (k // 2, k // 2), (1, 1), groups)
+
+    def with_(forward: Any, backward: Any) -> Any:
+        def step() -> Step:
+            y = forward(x, weight, bias, *geometry)
+            return (y, *backward(grad_y, x, weight, *geometry, (True, True, True)))
+
+        return step
+
+    names = dict(zip(("stride", "padding", "dilation", "groups"), geometry, strict=True))
+    how = CppBackend().how("conv2d_forward", x, weight, bias, **names)
+    ways = {
+        "kernels": with_(_C.conv2d_forward, _C.conv2d_backward),
+        "torch": with_(_C.torch_conv2d_forward, _C.torch_conv2d_backward),
+    }
+    return ways, "torch" in how
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--double", action="store_true", help="float64")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    dtype = torch.float64 if arguments.double else torch.float32
+    print("$", shlex.join(["python", *sys.argv]))
+    print(*lines(machine()), sep="\n")
+    print("\n N    C    O  K  groups  HxW    weights  pixels  kernels ms  torch ms  ratio  chosen")
+    with keeps_memory():
+        for shape in [*FEW_PIXELS, *GROUPS]:
+            n, c, o, k, groups, size = shape
+            ways, to_torch = steps(shape, dtype)
+            for ours, torchs in zip(ways["kernels"](), ways["torch"](), strict=True):
+                assert_close(ours, torchs, str(shape), rtol=1000 * torch.finfo(dtype).eps)
+            seconds: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(arguments.rounds):
+                for name, step in ways.items():
+                    step()  # untimed: what somebody else left in the caches
+                    start = time.perf_counter()
+                    step()
+                    seconds[name].append(time.perf_counter() - start)
+            mine, theirs = (1e3 * min(seconds[name]) for name in ("kernels", "torch"))
+            chosen = "torch" if to_torch else "kernels"
+            print(
+                f"{n:2} {c:4} {o:4} {k:2} {groups:7} {size:2}x{size:<2} {o * c // groups * k * k:9}"
+                f" {n * size * size:7} {mine:11.2f} {theirs:9.2f} {theirs / mine:6.2f}  {chosen}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
