@@ -1,6 +1,6 @@
 """Momentum, dampening, weight decay and Nesterov, each varied on the paper's network.
 
-    python docs/experiments/optimizers.py --data DIR -o OUT
+    python docs/experiments/optimizers.py [--data DIR] -o OUT
 
 Trains the network once for each setting of SGD, with the same initial weights and the same batches
 in the same order, and writes a table (OUT/optimizers.md), a figure (OUT/optimizers.png) and all
@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from scratchnet import MSE, Module
+from scratchnet.cli.console import console
 from scratchnet.config import TrainConfig, preset
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.evaluation import score_noisy
@@ -108,8 +109,22 @@ def curvature(model: Module, data: NoisyPairs) -> float:
         ahead = _gradient(model, params, start + epsilon * direction, noisy, target)
         behind = _gradient(model, params, start - epsilon * direction, noisy, target)
         product = (ahead - behind) / (2 * epsilon)
+        if not product.any():  # dead units: the loss is flat here
+            return 0.0
         largest, direction = float(direction @ product), product
     return largest
+
+
+def limit(changes: dict[str, Any]) -> float:
+    """The curvature up to which these settings converge on a quadratic loss, without noise.
+
+    2 (1 + μ) / rate, with Nesterov that divided by 1 + 2 μ; the rate is lr · (1 − dampening).
+    Source: Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge of
+    Stability" (2021).
+    """
+    rate, momentum = changes["lr"] * (1 - changes.get("dampening", 0.0)), changes["momentum"]
+    ahead = 1 + 2 * momentum if changes.get("nesterov") else 1.0
+    return float(2 * (1 + momentum) / (rate * ahead))
 
 
 def _gradient(
@@ -152,19 +167,19 @@ class Results:
         return [statistics.fmean(values) for values in zip(*curves, strict=False)]
 
     def row(self, changes: dict[str, Any]) -> list[str]:
-        psnr, gradient = self.curve(changes), self.curve(changes, "gradient")
+        psnr = self.curve(changes)
         if len(psnr) < self.epochs:
-            return [label(changes), *["diverged"] * 6]
-        first, final = self.curve(changes, "weights")[-1], self.curve(changes, "curvature")[-1]
-        return [
-            label(changes),
-            f"{psnr[0]:.2f}",
-            f"{psnr[-1]:.2f}",
-            f"{gradient[0]:.4f}",
-            f"{gradient[-1]:.4f}",
-            f"{first:.2f}",
-            f"{final:.2f}",
-        ]
+            return [label(changes), *["diverged"] * (len(self.head) - 1)]
+        gradient = self.curve(changes, "gradient")[-1]
+        weights, curved = self.curve(changes, "weights")[-1], self.curve(changes, "curvature")[-1]
+        curved = round(curved, 2) + 0.0  # no minus zero
+        figures = [f"{gradient:.3f}", f"{weights:.1f}", f"{curved:.2f}", f"{limit(changes):.2f}"]
+        return [label(changes), *(f"{value:.2f}" for value in psnr), *figures]
+
+    @property
+    def head(self) -> list[str]:
+        epochs = [f"epoch {i}" for i in range(1, self.epochs + 1)]
+        return ["SGD", *epochs, "gradient", "weights", "curvature", "limit"]
 
 
 def run_name(changes: dict[str, Any], seed: int) -> str:
@@ -172,15 +187,8 @@ def run_name(changes: dict[str, Any], seed: int) -> str:
 
 
 def table(results: Results) -> str:
-    head = ["SGD", "PSNR 1", f"PSNR {results.epochs}", "gradient 1", f"gradient {results.epochs}"]
-    head += ["weights", "curvature"]
-    text = (
-        f"PSNR (dB, pooled, validation) and mean length of a batch's gradient, in epochs 1 and "
-        f"{results.epochs}; length of\nall weights and largest curvature of the loss at the end.\n"
-    )
-    for title, group in GROUPS.items():
-        text += f"\n### {title}\n\n" + study.markdown(head, map(results.row, group))
-    return text
+    rows = {label(changes): results.row(changes) for group in GROUPS.values() for changes in group}
+    return study.markdown(results.head, rows.values())
 
 
 def draw(path: Path, results: Results, noisy_psnr: float) -> None:
@@ -224,7 +232,9 @@ def draw(path: Path, results: Results, noisy_psnr: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, metavar="DIR", help="as for scratchnet train")
+    parser.add_argument(
+        "--data", metavar="DIR", help="as for scratchnet train; default: the built-in photographs"
+    )
     parser.add_argument("-o", "--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ...: of weights, batches")
@@ -238,8 +248,10 @@ def main() -> None:
         data=arguments.data, n_train=arguments.n_train, n_val=arguments.n_val
     )
     base = base.replace(epochs=arguments.epochs)
-    data = load_data(base)
-    settings = {"n_train": len(data.noisy_a), "n_val": len(data.val_noisy), "epochs": base.epochs}
+    with console().status("preparing pictures"):
+        data = load_data(base)
+    counts = {"n_train": len(data.noisy_a), "n_val": len(data.val_noisy), "epochs": base.epochs}
+    settings = {"data": data.source, **counts}
     notebook = study.Notebook(arguments.out / "optimizers.json", settings)
     runs = {
         run_name(changes, seed): base.replace(seed=seed, **changes)
