@@ -187,8 +187,8 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         ),
     ),
     "best": (
-        "a wide U-Net of seven convolutions, Adam, one-cycle schedule, 11 epochs, all the data: for "
-        "quality; more than half an hour on two cores",
+        "a wide U-Net of seven convolutions, Adam, one-cycle schedule, 11 epochs, all the data: "
+        "for quality, more than half an hour on two cores",
         TrainConfig(
             preset="best",
             model="unet",
