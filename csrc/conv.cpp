@@ -44,9 +44,10 @@ Correlation<T>::Correlation(const Conv& conv, const WeightLayout& weight, bool i
   const bool every_product_used = is_up || (conv.h.stride == 1 && conv.w.stride == 1);
   by_products_ = every_product_used && groups_ == 1 && taps_ > 1 && taps_ <= kMostGatheredTaps &&
                  2 * out_channels_ <= kernels_.lanes && out_channels_ <= 8;
+  depthwise_ = groups_ > 1 && in_channels_ == 1 && out_channels_ == 1;
   columns_ = by_products_ ? taps_ * out_channels_ : out_channels_;
   depth_ = by_products_ ? in_channels_ : taps_ * in_channels_;
-  vectors_ = ceil_div(columns_, kernels_.lanes);
+  vectors_ = ceil_div(depthwise_ ? groups_ : columns_, kernels_.lanes);
   blocks_ = ceil_div(vectors_, kMaxVectors);
   packed_group_ = depth_ * vectors_ * kernels_.lanes;
   pack_ = {0,      nullptr, nullptr, conv.h.taps, conv.w.taps, in_channels_, out_channels_,
@@ -90,6 +91,7 @@ Correlation<T> Correlation<T>::up(const Conv& conv, const WeightLayout& weight) 
 
 template <class T>
 void Correlation<T>::pack(int64_t task, const T* weight, T* packed) const {
+  if (depthwise_) return pack_depthwise(weight, packed);
   Pack<T> job = pack_;
   if (!by_products_) {
     const int64_t group = task / blocks_;
@@ -112,6 +114,17 @@ void Correlation<T>::pack(int64_t task, const T* weight, T* packed) const {
       T* to = packed + depth_ * begin + column - begin;
       for (int64_t c = 0; c < in_channels_; ++c) to[c * (end - begin)] = from[c * job.step_in];
     }
+  }
+}
+
+template <class T>
+void Correlation<T>::pack_depthwise(const T* weight, T* packed) const {
+  const int64_t row = vectors_ * kernels_.lanes;
+  std::fill(packed, packed + packed_group_, T(0));
+  for (int64_t tap = 0; tap < taps_; ++tap) {
+    const T* from = weight + weight_origin_ + tap / pack_.taps_w * pack_.step_h +
+                    tap % pack_.taps_w * pack_.step_w;
+    for (int64_t c = 0; c < groups_; ++c) packed[tap * row + c] = from[c * weight_group_];
   }
 }
 
@@ -163,13 +176,15 @@ void Correlation<T>::multiply(const Piece& piece, int64_t pictures, const T* in,
                               T* out, const Epilogue<T>& epilogue, int64_t out_picture) const {
   const Sweep& sweep = by_products_ ? pixels_ : sweep_;
   const Rectangle& rect = sweep.rectangles[piece.rectangle];
-  for (int64_t group = 0; group < groups_; ++group) {
-    for (int64_t block = 0; block < blocks_; ++block) {
-      const int64_t begin = vectors_ * block / blocks_, end = vectors_ * (block + 1) / blocks_;
+  const int64_t groups = depthwise_ ? 1 : groups_, blocks = depthwise_ ? 1 : blocks_;
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t begin = vectors_ * block / blocks, end = vectors_ * (block + 1) / blocks;
       const int64_t channel = group * out_channels_ + begin * kernels_.lanes;
       // With products all their lanes are written, also the padding: they are ours.
-      const int64_t channels =
-          by_products_ ? end * kernels_.lanes : std::min(end * kernels_.lanes, out_channels_);
+      const int64_t channels = by_products_ ? end * kernels_.lanes
+                               : depthwise_ ? groups_
+                                            : std::min(end * kernels_.lanes, out_channels_);
       const int64_t at = rect.out + piece.first_row * rect.out_row + channel;
       Correlate<T> job{};
       job.in = in + rect.in + piece.first_row * rect.in_row + group * in_channels_;
@@ -183,7 +198,7 @@ void Correlation<T>::multiply(const Piece& piece, int64_t pictures, const T* in,
       job.vectors = end - begin, job.channels = channels - begin * kernels_.lanes;
       job.activation = epilogue.activation;
       job.gate = epilogue.gate ? epilogue.gate + at : nullptr, job.gate_of = epilogue.gate_of;
-      kernels_.correlate(job);
+      (depthwise_ ? kernels_.depthwise : kernels_.correlate)(job);
     }
   }
 }

@@ -47,8 +47,8 @@ class Correlation {
   static Correlation down(const Conv& conv, const WeightLayout& weight);
   static Correlation up(const Conv& conv, const WeightLayout& weight);
 
-  int64_t packed_size() const { return groups_ * packed_group_; }
-  int64_t pack_tasks() const { return by_products_ ? 1 : groups_ * blocks_; }
+  int64_t packed_size() const { return (depthwise_ ? 1 : groups_) * packed_group_; }
+  int64_t pack_tasks() const { return by_products_ || depthwise_ ? 1 : groups_ * blocks_; }
   void pack(int64_t task, const T* weight, T* packed) const;
 
   // The work on a picture: one stage after the other, each of so many tasks. With few out-channels
@@ -67,6 +67,7 @@ class Correlation {
   };
   Correlation(const Conv& conv, const WeightLayout& weight, bool is_up);
   void cut(int64_t rectangle, int64_t rows, int64_t cols);
+  void pack_depthwise(const T* weight, T* packed) const;
   void multiply(const Piece& piece, int64_t pictures, const T* in, const T* packed, T* out,
                 const Epilogue<T>& epilogue, int64_t out_picture) const;
 
@@ -75,6 +76,7 @@ class Correlation {
   int64_t in_picture_, out_picture_, in_pixels_;
   int64_t taps_;
   bool by_products_;
+  bool depthwise_;                    // a group is a channel: the groups lie along the vectors
   int64_t columns_;                   // out-channels of the matrix product: all taps' with products
   int64_t vectors_, blocks_, depth_;  // of the packed weights of a group
   int64_t packed_group_, weight_origin_, weight_group_;
@@ -91,12 +93,12 @@ class WeightGradient {
   WeightGradient(const Conv& conv, const WeightLayout& weight);
 
   int64_t sums_size() const;
-  int64_t tasks() const { return conv_.groups * (joined_ ? conv_.h.taps : conv_.taps()) * blocks_; }
+  int64_t tasks() const { return groups_ * (joined_ ? conv_.h.taps : conv_.taps()) * blocks_; }
   // Adds the gradient from `pictures` pictures that follow each other in memory to `sums`.
   void run(int64_t task, int64_t pictures, const T* big, const T* small, T* sums) const;
   // Adds the sums of all chunks, which lie `step` elements apart, to the gradient, which lies as
   // the weight does.
-  int64_t write_tasks() const { return conv_.groups * conv_.taps() * blocks_; }
+  int64_t write_tasks() const { return groups_ * conv_.taps() * blocks_; }
   void write(int64_t task, T* sums, int64_t chunks, int64_t step, T* grad_weight) const;
 
  private:
@@ -112,7 +114,9 @@ class WeightGradient {
   Conv conv_;
   WeightLayout weight_;
   int64_t big_channels_, small_channels_;  // of one group
-  bool lanes_small_;                       // whose channels lie along the vectors
+  bool depthwise_;                         // a group is a channel: then all groups are one
+  int64_t groups_;
+  bool lanes_small_;  // whose channels lie along the vectors
   int64_t a_channels_, b_channels_, b_padded_;
   bool joined_;     // whether a row of taps is one task
   int64_t blocks_;  // of b_channels_, each of at most kMaxVectors vectors

@@ -88,7 +88,12 @@ struct Kernels {
   // half of a correlation with few out-channels, whose first half is one matrix product for all
   // taps. May read (and ignore) up to 3 elements past the last channel.
   void (*gather_taps)(const Correlate<T>&);
+  // The correlation of each channel with its own weights, for any number of channels; `vectors`
+  // counts those of all of them, and a run is a tap.
+  void (*depthwise)(const Correlate<T>&);
   void (*outer)(const Outer<T>&);
+  // sums[c] += sum over pixels of a[pixel, c] * b[pixel, c].
+  void (*depthwise_gradient)(const Outer<T>&);
   void (*box)(const Box<T>&);
   // sums[c] (+)= sum over pixels of image[pixel, c].
   void (*sum_pixels)(const T* image, int64_t pixels, int64_t step, int64_t channels, T* sums,

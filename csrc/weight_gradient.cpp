@@ -22,14 +22,16 @@ WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
       weight_(weight),
       big_channels_(conv.big_channels / conv.groups),
       small_channels_(conv.small_channels / conv.groups) {
+  depthwise_ = conv.groups > 1 && big_channels_ == 1 && small_channels_ == 1;
   // Lanes go along the side that fills them better; the other side is broadcast.
   const int64_t lanes = kernels_.lanes;
   lanes_small_ = round_up(small_channels_, lanes) * big_channels_ <=
                  round_up(big_channels_, lanes) * small_channels_;
+  groups_ = depthwise_ ? 1 : conv.groups;
   a_channels_ = lanes_small_ ? big_channels_ : small_channels_;
-  b_channels_ = lanes_small_ ? small_channels_ : big_channels_;
+  b_channels_ = depthwise_ ? conv.groups : lanes_small_ ? small_channels_ : big_channels_;
   b_padded_ = round_up(b_channels_, lanes);
-  blocks_ = round_up(b_padded_, lanes * kMaxVectors) / (lanes * kMaxVectors);
+  blocks_ = depthwise_ ? 1 : round_up(b_padded_, lanes * kMaxVectors) / (lanes * kMaxVectors);
   // A row's taps, if they are neighbours, read stretches of the big picture that overlap: with few
   // channels they are one job, or there would be too few sums to keep the processor busy.
   joined_ = lanes_small_ && conv.groups == 1 && conv.w.dilation == 1 && conv.w.taps > 1 &&
@@ -41,7 +43,7 @@ WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
 
 template <class T>
 int64_t WeightGradient<T>::sums_size() const {
-  return conv_.groups * conv_.taps() * a_channels_ * b_padded_;
+  return groups_ * conv_.taps() * a_channels_ * b_padded_;
 }
 
 template <class T>
@@ -109,7 +111,7 @@ void WeightGradient<T>::add(const Part& part, const TapRange& cols, int64_t taps
     job.rows = std::min(band_, rows.count - row);
     (lanes_small_ ? job.a : job.b) = big + row * conv_.h.stride * big_row;
     (lanes_small_ ? job.b : job.a) = small + row * small_row;
-    kernels_.outer(job);
+    (depthwise_ ? kernels_.depthwise_gradient : kernels_.outer)(job);
   }
 }
 
@@ -127,7 +129,7 @@ void WeightGradient<T>::write(int64_t task, T* sums, int64_t chunks, int64_t ste
   T* to = grad_weight + weight_.origin + group * weight_.group + tap / conv_.w.taps * weight_.h +
           tap % conv_.w.taps * weight_.w;
   const int64_t step_a = lanes_small_ ? weight_.big : weight_.small;
-  const int64_t step_b = lanes_small_ ? weight_.small : weight_.big;
+  const int64_t step_b = depthwise_ ? weight_.group : lanes_small_ ? weight_.small : weight_.big;
   // In squares, so that neither side's lines are fetched again for every element.
   constexpr int64_t kSide = 16;
   for (int64_t b0 = b_begin; b0 < b_end; b0 += kSide) {

@@ -18,6 +18,7 @@ namespace SCRATCHNET_ISA {
 #include "activation.h"
 #include "box.h"
 #include "correlate.h"
+#include "depthwise.h"
 #include "gather.h"
 #include "layout.h"
 #include "outer.h"
@@ -26,8 +27,10 @@ namespace SCRATCHNET_ISA {
 
 template <class T>
 static constexpr Kernels<T> table() {
-  return {kLanes<T>,     pack<T>,     correlate<T>,  gather_taps<T>,  outer<T>,     box<T>,
-          sum_pixels<T>, activate<T>, interleave<T>, deinterleave<T>, apply_gate<T>};
+  return {kLanes<T>,     pack<T>,     correlate<T>,          gather_taps<T>,
+          depthwise<T>,  outer<T>,    depthwise_gradient<T>, box<T>,
+          sum_pixels<T>, activate<T>, interleave<T>,         deinterleave<T>,
+          apply_gate<T>};
 }
 
 extern const Isa isa;

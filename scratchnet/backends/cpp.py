@@ -252,9 +252,9 @@ class CppBackend(Backend):
             height, width = height // link.stride[0], width // link.stride[1]
             weights = link.out_channels * link.in_channels // link.groups
             weights *= link.kernel_size[0] * link.kernel_size[1]
-            fewest = min(link.in_channels, link.out_channels) // link.groups
+            of_group = (link.in_channels // link.groups, link.out_channels // link.groups)
             pixels = x.shape[0] * height * width
-            if _better_at_torch(x.dtype, link.groups, fewest, weights, pixels):
+            if _better_at_torch(x.dtype, link.groups, of_group, weights, pixels):
                 return None
         return _plan(links, (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
 
@@ -265,30 +265,32 @@ _MANY_WEIGHTS, _FEW_PIXELS = 2**19, 1024  # take longer to bring into order than
 
 
 def _better_at_torch(
-    dtype: torch.dtype, groups: int, fewest: int, weights: int, pixels: int
+    dtype: torch.dtype, groups: int, of_group: Pair, weights: int, pixels: int
 ) -> str | None:
     """Return why torch's own convolution is faster here; None where ours is.
 
     Args:
         dtype: of all tensors; torch is never much faster in float64.
         groups: of the convolution.
-        fewest: in- or out-channels of a group.
+        of_group: in- and out-channels of a group.
         weights: their number.
         pixels: of the output, in the whole batch, about.
     """
     if dtype != torch.float32:
         return None
-    if groups > _MANY_GROUPS and fewest < _FEWEST_PER_GROUP:
-        return f"{groups} groups of {fewest} channels do not fill the vectors of these kernels"
+    if groups > _MANY_GROUPS and min(of_group) < _FEWEST_PER_GROUP:
+        return (
+            f"{groups} groups of {min(of_group)} channels do not fill the vectors of these kernels"
+        )
     if weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS:
         return f"{weights} weights for {pixels} pixels are not worth packing for these kernels"
     return None
 
 
 def _left_to_torch(x: Tensor, weight: Tensor, stride: Pair, groups: int) -> str | None:
-    fewest = min(weight.shape[1], weight.shape[0] // groups)
+    of_group = (weight.shape[1], weight.shape[0] // groups)
     pixels = x.shape[0] * (x.shape[2] // stride[0]) * (x.shape[3] // stride[1])
-    return _better_at_torch(x.dtype, groups, fewest, weight.numel(), pixels)
+    return _better_at_torch(x.dtype, groups, of_group, weight.numel(), pixels)
 
 
 def _by_parts(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> bool:

@@ -159,6 +159,8 @@ BY_HAND = [
     Case(2, 4, 7, 5, 6, groups=2),
     Case(2, 6, 7, 5, 3, groups=3, layout="channels_last"),
     Case(2, 6, 7, 5, 6, groups=6),
+    Case(2, 19, 6, 9, 19, groups=19),
+    Case(3, 35, 7, 6, 35, (2, 3), groups=35, stride=(2, 1), dilation=(1, 2), padding=(1, 2)),
     Case(2, 5, 7, 6, 10, (3, 2), groups=5, stride=(2, 1), padding=(1, 0)),
     Case(2, 5, 9, 7, 5, (5, 3), groups=5, dilation=(1, 2), padding=(2, 2), layout="sliced"),
     Case(1, 8, 6, 6, 8, (1, 1), groups=4, padding=_NONE),
