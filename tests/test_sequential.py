@@ -59,7 +59,7 @@ def test_the_chain_rule(backend: str) -> None:
 
 
 def test_the_papers_network_on_both_sides_of_its_gradient(backend: str) -> None:
-    # A fixed draw: one in some hundreds has a ReLU so near its kink that a difference steps over it.
+    # A fixed draw: now and then a ReLU is so near its kink that a difference steps over it.
     generator = torch.Generator().manual_seed(0)
     model = scratchnet.models.noise2noise(generator=generator)
     gradcheck(model, torch.rand(1, 3, 8, 4, generator=generator))
