@@ -17,7 +17,7 @@ from scratchnet.errors import ArgumentError
 SECTIONS = ("step", "inference", "convolutions", "float64", "course", "memory")
 """In the order in which they run."""
 
-# Rounds that bring the whole to about two minutes on two cores, and a quick look to a quarter.
+# Rounds that bring the whole to about three minutes on two cores, and a quick look to half of that.
 ROUNDS = {"step": 30, "inference": 30, "convolutions": 15, "float64": 6, "course": 5, "layer": 40}
 QUICK = {"step": 10, "inference": 10, "convolutions": 4, "float64": 2, "course": 2, "layer": 10}
 BATCHES: tuple[int, ...] = (2, 40, 256)

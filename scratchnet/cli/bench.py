@@ -34,7 +34,7 @@ def bench(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A first look in half a minute: few rounds.")
+        bool, typer.Option("--quick", help="A first look in half the time: few rounds.")
     ] = False,
     batch: Annotated[
         str | None,
@@ -145,7 +145,7 @@ def bench(
 
     **Examples**
 
-    `scratchnet bench` – everything, in about two minutes
+    `scratchnet bench` – everything, in about three minutes
 
     `scratchnet bench step --batch 40 --rounds 60 --compile` – the training step, torch.compile, too
 
