@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scratchnet.loss import MSE
     from scratchnet.metrics import psnr, ssim
     from scratchnet.module import Module
-    from scratchnet.optim import SGD, Adam
+    from scratchnet.optim import SGD, Adam, Muon
     from scratchnet.sequential import Sequential
 
 __version__ = "0.1.0"
@@ -34,6 +34,7 @@ __all__ = [
     "Concat",
     "Conv2d",
     "Module",
+    "Muon",
     "NearestUpsampling",
     "ReLU",
     "Residual",
@@ -80,6 +81,7 @@ _HOMES = {
     "Module": "module",
     "SGD": "optim",
     "Adam": "optim",
+    "Muon": "optim",
     "Sequential": "sequential",
     "load": "checkpoint",
     "save": "checkpoint",

@@ -22,15 +22,17 @@ class TrainConfig:
         preset: the preset it started from, for the record.
         model: name of a network in :mod:`scratchnet.models`.
         model_args: keyword arguments for that network.
-        optimizer: ``"sgd"`` or ``"adam"``.
+        optimizer: ``"sgd"``, ``"adam"`` or ``"muon"``.
         lr: learning rate, before the schedule's factor.
-        momentum, dampening, nesterov: for ``sgd``.
+        momentum, nesterov: for ``sgd``, where None is none, and ``muon``, where None is its usual.
+        dampening: for ``sgd``.
         betas, eps: for ``adam``.
-        weight_decay: L2 penalty, for both.
+        weight_decay: L2 penalty; for ``muon`` decoupled.
         schedule: name of a schedule in :mod:`scratchnet.schedule`; it multiplies ``lr`` step by
             step.
         batch_size: pictures in a step.
         epochs: passes over all pairs.
+        augment: exchange input and target, mirror and turn both, at random from batch to batch.
         seed: draws the initial weights, the order of the batches and the built-in noise.
         dtype: ``"float32"`` or ``"float64"``.
         data: directory with ``train_data.pkl`` and ``val_data.pkl``; None for the built-in
@@ -50,15 +52,16 @@ class TrainConfig:
     model_args: dict[str, Any] = field(default_factory=dict)
     optimizer: str = "adam"
     lr: float = 2e-3
-    momentum: float = 0.0
+    momentum: float | None = None
     dampening: float = 0.0
-    nesterov: bool = False
+    nesterov: bool | None = None
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
     schedule: str = "one-cycle"
     batch_size: int = 8
     epochs: int = 4
+    augment: bool = False
     seed: int = 0
     dtype: str = "float32"
     data: str | None = None
@@ -140,7 +143,8 @@ def _check(config: TrainConfig) -> None:
         if not ok:
             raise ScratchnetError(f"{option} must be {expected}, got {value!r}")
 
-    need(config.optimizer in ("sgd", "adam"), "optimizer", "'sgd' or 'adam'", config.optimizer)
+    optimizers = ("sgd", "adam", "muon")
+    need(config.optimizer in optimizers, "optimizer", "'sgd', 'adam' or 'muon'", config.optimizer)
     need(config.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'", config.dtype)
     need(config.lr > 0, "lr", "above 0", config.lr)
     need(config.batch_size >= 1, "batch-size", "at least 1", config.batch_size)
@@ -187,14 +191,16 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         ),
     ),
     "best": (
-        "a wide U-Net of seven convolutions, Adam, one-cycle schedule, 11 epochs, all the data: "
+        "a wide U-Net of seven convolutions, Muon, one-cycle schedule, 11 epochs, all the data: "
         "for quality, more than half an hour on two cores",
         TrainConfig(
             preset="best",
             model="unet",
             model_args={"channels": 48, "deep": 96},
+            optimizer="muon",
             batch_size=16,
             epochs=11,
+            augment=True,
             n_train=50_000,
             n_val=1_000,
         ),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ from scratchnet.errors import ScratchnetError
 from scratchnet.evaluation import NOISY, Scores, as_method, sample_sheet, score_noisy
 from scratchnet.files import write_json, write_text
 from scratchnet.module import Module
-from scratchnet.optim import SGD, Adam, Optimizer
+from scratchnet.optim import SGD, Adam, Muon, Optimizer
 from scratchnet.report import psnr_curve
 from scratchnet.training import Callback, DivergedError, Epoch, Trainer
 from scratchnet.trainstate import STATE, load_state, save_state
@@ -47,6 +48,7 @@ def make_trainer(
         epochs=config.epochs,
         schedule=schedule.get(config.schedule),
         generator=generator,
+        augment=config.augment,
         dtype=dtype,
         callbacks=callbacks,
     )
@@ -61,13 +63,22 @@ def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
             eps=config.eps,
             weight_decay=config.weight_decay,
         )
+    looks_ahead = {"momentum": config.momentum, "nesterov": config.nesterov}
+    given: dict[str, Any] = {name: v for name, v in looks_ahead.items() if v is not None}
+    if config.optimizer == "muon":  # at the lr that Adam would have
+        return Muon(
+            model.param(),
+            config.lr,
+            weight_decay=config.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+            **given,
+        )
     return SGD(
         model.param(),
         config.lr,
-        momentum=config.momentum,
         dampening=config.dampening,
         weight_decay=config.weight_decay,
-        nesterov=config.nesterov,
+        **given,
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from scratchnet.data import NoisyPairs, batches, to_float
+from scratchnet.data import NoisyPairs, augmented, batches, to_float
 from scratchnet.errors import ScratchnetError, ShapeError
 from scratchnet.evaluation import score
 from scratchnet.loss import MSE
@@ -99,8 +99,10 @@ class Trainer:
         epochs: passes over all pairs.
         schedule: ``schedule(step, total_steps)`` gives the factor on the learning rate at a step,
             from 0.
-        generator: shuffles the batches. A generator of its own, because its state belongs to the
-            run.
+        generator: shuffles the batches and draws what ``augment`` does to them. A generator of its
+            own, because its state belongs to the run.
+        augment: exchange input and target, mirror and turn both, at random from batch to batch
+            (:func:`~scratchnet.data.augmented`).
         dtype: the pictures are converted to it; the model must be of the same.
         callbacks: what watches.
 
@@ -120,12 +122,14 @@ class Trainer:
         epochs: int,
         schedule: Callable[[int, int], float],
         generator: torch.Generator,
+        augment: bool = False,
         dtype: torch.dtype = torch.float32,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self.batch_size, self.epochs, self.schedule = batch_size, epochs, schedule
-        self.generator, self.dtype, self.callbacks = generator, dtype, list(callbacks)
+        self.generator, self.augment = generator, augment
+        self.dtype, self.callbacks = dtype, list(callbacks)
         self.base_lr = optimizer.lr
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
@@ -154,16 +158,16 @@ class Trainer:
     def _train_epoch(self) -> None:
         started, loss_sum, epoch = time.perf_counter(), 0.0, self.epoch + 1
         self.model.train()
-        for indices in batches(len(self.data.noisy_a), self.batch_size, self.generator):
-            loss = self._train_step(self._floats(self.data.noisy_a, indices), indices)
+        for noisy, target in self.batches():
+            loss = self._train_step(noisy, target)
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss became {loss} in epoch {epoch}, at step {self.step}: lower the "
                     f"learning rate (lr is {self.base_lr:g}), or try another seed"
                 )
-            loss_sum += loss * len(indices)
+            loss_sum += loss * len(noisy)
             for callback in self.callbacks:
-                callback.on_step(self, Step(epoch, self.step, loss, len(indices)))
+                callback.on_step(self, Step(epoch, self.step, loss, len(noisy)))
         seconds = time.perf_counter() - started
 
         for callback in self.callbacks:
@@ -189,9 +193,16 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_epoch(self, done)
 
-    def _train_step(self, noisy: Tensor, indices: Tensor) -> float:
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch of inputs and targets, (N, C, H, W) in 0..1 of the trainer's dtype."""
+        for indices in batches(len(self.data.noisy_a), self.batch_size, self.generator):
+            noisy, target = self.data.noisy_a[indices], self.data.noisy_b[indices]
+            if self.augment:
+                noisy, target = augmented(noisy, target, self.generator)
+            yield to_float(noisy).to(self.dtype), to_float(target).to(self.dtype)
+
+    def _train_step(self, noisy: Tensor, target: Tensor) -> float:
         """Forward, loss, backward, update: all there is to it."""
-        target = self._floats(self.data.noisy_b, indices)
         mse = MSE()
         prediction = self.model.forward(noisy)
         if prediction.shape != target.shape:
@@ -210,9 +221,6 @@ class Trainer:
             self.optimizer.step()
             self.step += 1
         return loss
-
-    def _floats(self, pictures: Tensor, indices: Tensor) -> Tensor:
-        return to_float(pictures[indices]).to(self.dtype)
 
     # -- stopping and going on ------------------------------------------------------------------
 

@@ -94,7 +94,7 @@ def test_a_wrong_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {"optimizer": "adam", "lr": 1e-3, "schedule": "one-cycle", "weight_decay": 1e-3},
         {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01, "schedule": "cosine"},
-        {"momentum": 0.5, "dampening": 0.3, "dtype": "float64"},
+        {"momentum": 0.5, "dampening": 0.3, "dtype": "float64", "augment": True},
         {"model": "unet", "model_args": {"channels": 4, "deep": 6}, "lr": 0.1},
         {"model": "residual", "model_args": {"channels": 4, "depth": 2}, "lr": 0.1},
     ],

@@ -16,7 +16,7 @@ def test_the_paper_preset_is_the_paper() -> None:
     paper = preset("paper")
     assert (paper.model, paper.optimizer, paper.lr) == ("noise2noise", "sgd", 2.5)
     assert (paper.batch_size, paper.epochs, paper.schedule) == (40, 100, "constant")
-    assert (paper.momentum, paper.weight_decay) == (0, 0)
+    assert (paper.momentum, paper.weight_decay) == (None, 0)  # none is the default
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
@@ -39,7 +39,7 @@ def test_presets_know_their_own_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "lbfgs"}, "optimizer must be 'sgd' or 'adam', got 'lbfgs'"),
+        ({"optimizer": "lbfgs"}, "optimizer must be 'sgd', 'adam' or 'muon', got 'lbfgs'"),
         ({"dtype": "float16"}, "dtype must be"),
         ({"lr": 0.0}, "lr must be above 0"),
         ({"lr": float("nan")}, "lr must be above 0"),

@@ -9,6 +9,7 @@ import torch
 
 import scratchnet
 from scratchnet.errors import ArgumentError, ScratchnetError
+from scratchnet.testing import check_optimizer
 from scratchnet.testing.closeness import assert_close
 from scratchnet.testing.tensors import normal
 
@@ -74,6 +75,120 @@ def test_adam(options: dict, dtype: torch.dtype) -> None:
     compare("Adam", options, dtype)
 
 
+MUON_OPTIONS = [
+    {
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "adjust_lr_fn": adjust,
+        "ns_steps": steps,
+    }
+    for lr, weight_decay, momentum, nesterov, adjust, steps in product(
+        [0.02], [0, 0.1], [0, 0.9], [False, True], [None, "original", "match_rms_adamw"], [1, 5]
+    )
+]
+
+
+def exact_muon_step(
+    value: torch.Tensor, grads: list[torch.Tensor], options: dict, lr: float
+) -> torch.Tensor:
+    """A step by the definition: the momentum as a sum over all gradients so far, and its singular
+    values, from a singular value decomposition, sent through the polynomial one by one."""
+    mu, last = options["momentum"], len(grads) - 1
+    mean = sum((1 - mu) * mu ** (last - i) * grad for i, grad in enumerate(grads))
+    if options["nesterov"]:
+        mean = (1 - mu) * grads[-1] + mu * mean
+    matrix = mean.reshape(len(value) if value.dim() else 1, -1)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    s = s / s.square().sum().sqrt()
+    for _ in range(options["ns_steps"]):
+        s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+    rows, columns = matrix.shape
+    scale = max(1, rows / columns) ** 0.5
+    if options["adjust_lr_fn"] == "match_rms_adamw":
+        scale = 0.2 * max(rows, columns) ** 0.5
+    shrunk = value * (1 - lr * options["weight_decay"])
+    return shrunk - lr * scale * (u @ torch.diag(s) @ v).reshape(value.shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", MUON_OPTIONS, ids=str)
+def test_muon(options: dict, dtype: torch.dtype) -> None:
+    ours = parameters(dtype)
+    muon, lr = scratchnet.Muon(ours, **options), options["lr"]
+    grads: list[list[torch.Tensor]] = [[] for _ in ours]
+    for step in range(STEPS):
+        for i, (_, grad) in enumerate(ours):
+            grad.copy_(normal(grad.shape, dtype, 10 * step + i))
+            grads[i].append(grad.to(torch.float64, copy=True))
+        if step == 3:
+            muon.lr = lr = lr / 3
+        before = [value.to(torch.float64, copy=True) for value, _ in ours]
+        muon.step()
+        for (value, grad), old, past in zip(ours, before, grads, strict=True):
+            expected = exact_muon_step(old, past, options, lr)
+            assert_close(value.double(), expected, f"step {step}", rtol=16 * torch.finfo(dtype).eps)
+            assert torch.equal(grad.double(), past[-1]), "must not write to the gradients"
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4), (5, 12), (1, 6)])
+@pytest.mark.parametrize("adjust", [None, "match_rms_adamw"])
+def test_muon_is_torchs_but_for_its_bfloat16(shape: tuple[int, int], adjust: str | None) -> None:
+    value = normal(shape, torch.float32, 0)
+    grad = torch.zeros_like(value)
+    peer = torch.nn.Parameter(value.clone())
+    options = {"lr": 0.1, "adjust_lr_fn": adjust}
+    own, theirs = scratchnet.Muon([(value, grad)], **options), torch.optim.Muon([peer], **options)
+    for step in range(STEPS):
+        grad.copy_(normal(shape, torch.float32, step + 1))
+        peer.grad = grad.clone()
+        start = value.clone()
+        with torch.no_grad():
+            peer.copy_(value)
+        own.step()
+        theirs.step()
+        # The iteration may enlarge a small singular value's rounding by 3.4445 in each of 5 steps,
+        # but large ones settle: what is left is a few of bfloat16's own roundings.
+        assert_close(
+            value - start,
+            peer.detach() - start,
+            f"step {step}",
+            rtol=8 * torch.finfo(torch.bfloat16).eps,
+        )
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 3, 3), (3, 20), (20, 3), (5,)])
+def test_muon_moves_equally_far_in_every_direction(shape: tuple[int, ...]) -> None:
+    value, grad = torch.zeros(shape, dtype=torch.float64), normal(shape, torch.float64, 1)
+    scratchnet.Muon([(value, grad)], 1.0, adjust_lr_fn="original").step()
+    matrix = value.reshape(len(value), -1)
+    scale = max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5
+    singular = torch.linalg.svdvals(matrix) / scale
+    assert (singular > 0.65).all()
+    assert (singular < 1.2).all()
+
+
+def test_muon_passes_the_checks_of_an_optimizer() -> None:
+    options = {
+        "lr": 0.1,
+        "weight_decay": 0.2,
+        "momentum": 0.8,
+        "nesterov": False,
+        "ns_steps": 3,
+        "adjust_lr_fn": "match_rms_adamw",
+    }
+    check_optimizer(scratchnet.Muon, options)
+
+
+def test_muon_stands_still_without_a_gradient() -> None:
+    ours = [*parameters(torch.float32), (torch.zeros(0, 3), torch.zeros(0, 3))]
+    before = [value.clone() for value, _ in ours]
+    scratchnet.Muon(ours, weight_decay=0).step()
+    for (value, _), old in zip(ours, before, strict=True):
+        assert torch.equal(value, old)
+
+
 def test_parameters_change_in_place() -> None:
     layer = scratchnet.Conv2d(2, 3, 3)
     weight, before = layer.weight, layer.weight.clone()
@@ -86,7 +201,11 @@ def test_parameters_change_in_place() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2}), ("Adam", {"lr": 0.1})],
+    [
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.2}),
+        ("Adam", {"lr": 0.1}),
+        ("Muon", {"lr": 0.1}),
+    ],
 )
 def test_it_continues_from_a_saved_state(name: str, options: dict) -> None:
     def run(optimizer: object, params: list, steps: range) -> None:
@@ -139,6 +258,10 @@ def test_a_state_of_other_parameters_is_refused_and_nothing_changes() -> None:
         ),
         ("Adam", {"betas": (1.0, 0.9)}, r"betas are expected in \[0, 1\)"),
         ("Adam", {"eps": -1}, "eps is expected"),
+        ("Muon", {"momentum": 1.0}, r"momentum is expected in \[0, 1\), got 1.0"),
+        ("Muon", {"weight_decay": -1}, "weight_decay is expected"),
+        ("Muon", {"ns_steps": 0}, "ns_steps is expected to be at least 1"),
+        ("Muon", {"adjust_lr_fn": "rms"}, "adjust_lr_fn is expected to be 'original' or"),
     ],
 )
 def test_wrong_options(name: str, options: dict, message: str) -> None:
@@ -146,7 +269,7 @@ def test_wrong_options(name: str, options: dict, message: str) -> None:
         getattr(scratchnet, name)(parameters(torch.float32), **options)
 
 
-@pytest.mark.parametrize("make", [scratchnet.SGD, scratchnet.Adam])
+@pytest.mark.parametrize("make", [scratchnet.SGD, scratchnet.Adam, scratchnet.Muon])
 def test_nothing_to_train(make: type) -> None:
     with pytest.raises(ArgumentError, match=r"model.param\(\) returns them; got none"):
         make(scratchnet.ReLU().param(), lr=0.1)

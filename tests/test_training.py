@@ -24,6 +24,7 @@ def make(
     *,
     seed: int = 0,
     epochs: int = 2,
+    augment: bool = False,
     callbacks: list[Callback] | None = None,
 ) -> Trainer:
     generator = torch.Generator().manual_seed(seed)
@@ -36,6 +37,7 @@ def make(
         epochs=epochs,
         schedule=schedule.one_cycle,
         generator=generator,
+        augment=augment,
         callbacks=callbacks or [],
     )
 
@@ -114,23 +116,48 @@ class Keep(Callback):
         self.state = state
 
 
+@pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(optimizer: str) -> None:
-    whole = make(optimizer, epochs=3)
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
+    optimizer: str, augment: bool
+) -> None:
+    whole = make(optimizer, epochs=3, augment=augment)
     whole.fit()
 
     keep = Keep()
-    stopped = make(optimizer, epochs=3, callbacks=[keep, StopAt(5)])  # in the middle of epoch 2
+    stopped = make(  # in the middle of epoch 2
+        optimizer, epochs=3, augment=augment, callbacks=[keep, StopAt(5)]
+    )
     with pytest.raises(KeyboardInterrupt):
         stopped.fit()
     assert keep.state.epoch == 1
 
-    resumed = make(optimizer, epochs=3, seed=99)
+    resumed = make(optimizer, epochs=3, seed=99, augment=augment)
     resumed.resume(keep.state)
     resumed.fit()
     assert bits(resumed) == bits(whole)
     assert [row.val_psnr for row in resumed.history] == [row.val_psnr for row in whole.history]
     assert resumed.step == whole.step == 9
+
+
+def test_augmented_training_also_learns_from_the_second_picture_of_a_pair() -> None:
+    """Without, the second one is only ever a target, and never upside down."""
+    trainer = make(augment=True)
+    a, b = trainer.data.noisy_a, trainer.data.noisy_b
+    inputs = [picture for _ in range(60) for noisy, _ in trainer.batches() for picture in noisy]
+
+    def seen(pictures: torch.Tensor) -> bool:
+        floats = to_float(pictures)
+        return any(torch.equal(x, one) for x in inputs for one in floats)
+
+    assert seen(a)
+    assert seen(b)
+    assert seen(a.flip(2))
+    assert seen(b.flip(3).transpose(2, 3))
+    plain = [picture for noisy, _ in make().batches() for picture in noisy]
+    assert {tuple(p.flatten().tolist()) for p in plain} == {
+        tuple(p.flatten().tolist()) for p in to_float(a)
+    }
 
 
 def test_resuming_with_another_network_says_what_does_not_fit() -> None:

@@ -69,6 +69,10 @@ def train(
     epochs: Annotated[
         int | None, _option("Passes over all pairs.", RUN, "epochs", metavar="N", min=1)
     ] = None,
+    augment: Annotated[
+        bool | None,
+        _option("Exchange input and target, mirror and turn both, at random.", RUN),
+    ] = None,
     seed: Annotated[
         int | None,
         _option(
@@ -137,7 +141,7 @@ def train(
         str | None, _option("`float32` or `float64`.", MODEL, "dtype", metavar="NAME")
     ] = None,
     optimizer: Annotated[
-        str | None, _option("`sgd` or `adam`.", OPTIMIZER, "optimizer", metavar="NAME")
+        str | None, _option("`sgd`, `adam` or `muon`.", OPTIMIZER, "optimizer", metavar="NAME")
     ] = None,
     lr: Annotated[float | None, _option("Learning rate.", OPTIMIZER, "lr", metavar="X")] = None,
     schedule: Annotated[
@@ -153,13 +157,13 @@ def train(
         int | None, _option("Pairs a step.", OPTIMIZER, "batch_size", metavar="N", min=1)
     ] = None,
     momentum: Annotated[
-        float | None, _option("Momentum of sgd.", OPTIMIZER, "momentum", metavar="X")
+        float | None, _option("Momentum of sgd and muon.", OPTIMIZER, "momentum", metavar="X")
     ] = None,
     dampening: Annotated[
         float | None, _option("Dampening of sgd.", OPTIMIZER, "dampening", metavar="X")
     ] = None,
     nesterov: Annotated[
-        bool | None, _option("Nesterov momentum for sgd; needs momentum.", OPTIMIZER)
+        bool | None, _option("Nesterov momentum for sgd (needs momentum) and muon.", OPTIMIZER)
     ] = None,
     weight_decay: Annotated[
         float | None, _option("L2 penalty.", OPTIMIZER, "weight_decay", metavar="X")
@@ -200,7 +204,7 @@ def train(
     from scratchnet.cli.progress import TrainingProgress
 
     given = {
-        "epochs": epochs, "seed": seed,
+        "epochs": epochs, "augment": augment, "seed": seed,
         **options.texts(data=data, images=images, noisy_a=noisy_a, noisy_b=noisy_b),
         "noise": noise, "n_train": n_train, "n_val": n_val, "size": size,
         "model": model, "dtype": dtype,

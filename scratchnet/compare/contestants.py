@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scratchnet.config import TrainConfig
 from scratchnet.data import to_float
+from scratchnet.errors import ScratchnetError
 from scratchnet.evaluation import Method, as_method
 from scratchnet.interop import to_torch
 from scratchnet.loss import MSE
@@ -124,13 +125,18 @@ def _torch_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
         return torch.optim.Adam(
             model.parameters(), config.lr, config.betas, config.eps, config.weight_decay
         )
+    if config.optimizer != "sgd":
+        raise ScratchnetError(
+            f"torch.optim has no {config.optimizer} for convolutions to compare with: "
+            "choose --optimizer sgd or adam"
+        )
     return torch.optim.SGD(
         model.parameters(),
         config.lr,
-        config.momentum,
+        config.momentum or 0.0,
         config.dampening,
         config.weight_decay,
-        config.nesterov,
+        bool(config.nesterov),
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scratchnet.compare.contestants import OURS, TORCH, contestant
 from scratchnet.config import TrainConfig
-from scratchnet.data import NoisyPairs, batches, to_float
+from scratchnet.data import NoisyPairs
 from scratchnet.runs import make_trainer
 from scratchnet.training import Trainer
 
@@ -66,7 +66,7 @@ def first_losses(config: TrainConfig, data: NoisyPairs, steps: int = STEPS) -> I
     trainer = make_trainer(config, data)
     torchs, ours = contestant(TORCH, trainer, config), contestant(OURS, trainer, config)
     losses = Losses([], [], 0.0, True)
-    for noisy, target in itertools.islice(_stream(trainer, data), steps):
+    for noisy, target in itertools.islice(_stream(trainer), steps):
         mine, theirs = ours.step(noisy, target), torchs.step(noisy, target)
         worst = max(losses.worst, relative(mine, theirs))
         losses = Losses([*losses.ours, mine], [*losses.torch, theirs], worst, worst <= TOLERANCE)
@@ -83,7 +83,7 @@ def first_gradients(config: TrainConfig, data: NoisyPairs, names: Sequence[str])
     """
     config = replace(config, dtype="float32")
     trainer = make_trainer(config, data)
-    noisy, target = next(_stream(trainer, data))
+    noisy, target = next(_stream(trainer))
     wide = make_trainer(config, data)
     wide.model.to(dtype=torch.float64)
     exact = contestant(TORCH, wide, config)
@@ -109,16 +109,7 @@ def relative(a: float, b: float) -> float:
     return 0.0 if a == b else abs(a - b) / abs(b) if b else float("inf")
 
 
-def _stream(trainer: Trainer, data: NoisyPairs) -> Iterator[tuple[Tensor, Tensor]]:
+def _stream(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches that the trainer would see, epoch after epoch without an end."""
     while True:
-        for indices in batches(len(data.noisy_a), trainer.batch_size, trainer.generator):
-            yield batch(trainer, data, indices)
-
-
-def batch(trainer: Trainer, data: NoisyPairs, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a batch's noisy pictures and targets, as the network takes them."""
-    noisy, target = (
-        to_float(pictures[indices]).to(trainer.dtype) for pictures in (data.noisy_a, data.noisy_b)
-    )
-    return noisy, target
+        yield from trainer.batches()

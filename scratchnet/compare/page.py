@@ -112,7 +112,7 @@ def _settings(result: Comparison) -> list[tuple[str, str]]:
     config, machine = result.config, result.machine
     optimizer = f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
     if config.optimizer == "sgd":
-        optimizer += f"momentum {config.momentum:g}, dampening {config.dampening:g}, "
+        optimizer += f"momentum {config.momentum or 0:g}, dampening {config.dampening:g}, "
         optimizer += "nesterov, " if config.nesterov else ""
     return [
         ("network", " ".join([config.model, *(f"{k}={v}" for k, v in config.model_args.items())])),

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from scratchnet.compare.contestants import OURS, contestant
-from scratchnet.compare.equality import batch
 from scratchnet.compare.result import Trace
 from scratchnet.config import TrainConfig
-from scratchnet.data import NoisyPairs, batches
+from scratchnet.data import NoisyPairs
 from scratchnet.evaluation import Method, score_method
 from scratchnet.runs import make_trainer
 from scratchnet.training import DivergedError
@@ -54,10 +53,7 @@ class Race:
         for epoch in range(1, self.config.epochs + 1):
             what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
             self.trainer.model.train()
-            for indices in batches(
-                len(self.data.noisy_a), self.config.batch_size, self.trainer.generator
-            ):
-                noisy, target = batch(self.trainer, self.data, indices)
+            for noisy, target in self.trainer.batches():
                 for name in order:
                     started = time.perf_counter()
                     loss = self.contestants[name].step(noisy, target)
@@ -68,7 +64,7 @@ class Race:
                             f"the loss of {name} became {loss} ({what}): lower the learning rate "
                             f"(lr is {self.config.lr:g}), or try another seed"
                         )
-                    on_progress(len(indices), what)
+                    on_progress(len(noisy), what)
                 order = [*order[1:], order[0]]
             self.trainer.model.eval()
             for name, method in self.methods().items():

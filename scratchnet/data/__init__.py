@@ -5,7 +5,7 @@ Every source ends in a `NoisyPairs`: `builtin` (photographs that ship with sciki
 (one's own noisy pairs).
 """
 
-from scratchnet.data.batches import batches, to_float, to_uint8
+from scratchnet.data.batches import augmented, batches, to_float, to_uint8
 from scratchnet.data.directory import from_directory
 from scratchnet.data.folders import from_images, from_noisy_folders
 from scratchnet.data.noise import NOISE_HELP, NoiseModel, parse_noise
@@ -19,6 +19,7 @@ __all__ = [
     "NoiseModel",
     "NoisyPairs",
     "Photograph",
+    "augmented",
     "batches",
     "builtin",
     "find_pictures",

@@ -32,6 +32,34 @@ def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Ten
     return (order[i : i + batch_size] for i in range(0, n, batch_size))
 
 
+def augmented(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A batch of noisy pairs as one that is just as likely: exchanged, mirrored and turned.
+
+    Which of two noisy pictures is the input and which the target is a matter of chance, so that
+    every pair is two; and photographs stay photographs when they are mirrored or turned, which
+    makes of each another 8 (4 where they are not square, and are not turned on their side).
+
+    Args:
+        a: Inputs, (N, C, H, W).
+        b: Targets of the same shape, with noise of the same kind.
+        generator: Source of the choice, one for the whole batch; it moves on.
+
+    Returns:
+        Inputs and targets, contiguous.
+    """
+    exchange, mirror, upside_down, on_its_side = torch.randint(2, (4,), generator=generator).bool()
+    if exchange:
+        a, b = b, a
+    sides = [side for side, flip in ((2, upside_down), (3, mirror)) if flip]
+    turn = bool(on_its_side) and a.shape[2] == a.shape[3]
+
+    def moved(pictures: Tensor) -> Tensor:
+        pictures = pictures.flip(sides)
+        return (pictures.transpose(2, 3) if turn else pictures).contiguous()
+
+    return moved(a), moved(b)
+
+
 def to_float(pictures: Tensor) -> Tensor:
     """8-bit pictures as float32 in 0..1, of the same shape.
 

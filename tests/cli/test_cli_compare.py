@@ -84,6 +84,10 @@ def test_what_is_not_equal_is_a_failure(
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
+        (
+            ("--optimizer", "muon"),
+            "torch.optim has no muon for convolutions to compare with: choose",
+        ),
         (("--preset", "paper", "--config", "x.json"), "either --preset or --config"),
         (("--preset", "nonesuch"), "unknown preset"),
         (("--model", "nonesuch"), "there is no network"),

@@ -116,7 +116,7 @@ def test_resume_refuses_what_would_make_it_another_run(
     ("arguments", "code", "message"),
     [
         (("--preset", "slow"), 1, "unknown preset 'slow'; there are quick, paper, best"),
-        (("--optimizer", "lbfgs"), 1, "optimizer must be 'sgd' or 'adam', got 'lbfgs'"),
+        (("--optimizer", "lbfgs"), 1, "optimizer must be 'sgd', 'adam' or 'muon', got 'lbfgs'"),
         (("--lr", "-1"), 1, "lr must be above 0"),
         (("--lr", "fast"), 2, "Invalid value for '--lr'"),
         (("--epochs", "0"), 2, "Invalid value for '--epochs'"),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchnet.data import batches, to_float, to_uint8
+from scratchnet.data import augmented, batches, to_float, to_uint8
 from scratchnet.errors import ArgumentError, TypeMismatch
 
 
@@ -30,6 +30,34 @@ def test_order_is_the_seeds_and_changes_from_epoch_to_epoch() -> None:
     assert [epoch(again), epoch(again)] == [first, second]
     assert first != second
     assert epoch(torch.Generator().manual_seed(4)) != first
+
+
+@pytest.mark.parametrize(("height", "width", "ways"), [(3, 3, 16), (2, 5, 8), (1, 2, 4), (1, 1, 2)])
+def test_augmented_finds_every_way_to_look_at_a_pair(height: int, width: int, ways: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.arange(2 * 3 * height * width).reshape(2, 3, height, width)
+    seen = set()
+    for _ in range(300):
+        x, y = augmented(a, a + 1000, generator)
+        assert x.shape == y.shape == a.shape
+        assert x.is_contiguous()
+        assert y.is_contiguous()
+        # Both went the same way, and every picture and channel has kept its own pixels.
+        assert torch.unique(y - x).tolist() in ([1000], [-1000])
+        assert torch.equal(torch.minimum(x, y).flatten(2).sort().values, a.flatten(2))
+        seen.add((tuple(x.flatten().tolist()), tuple(y.flatten().tolist())))
+    assert len(seen) == ways
+
+
+def test_augmented_is_its_generators() -> None:
+    a, b = torch.rand(2, 4, 3, 8, 8)
+    runs = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(7)
+        runs.append([augmented(a, b, generator) for _ in range(5)])
+    for (x, y), (again_x, again_y) in zip(*runs, strict=True):
+        assert torch.equal(x, again_x)
+        assert torch.equal(y, again_y)
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(-1, 4), (4, 0), (4, -2)])
