@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scratchnet.classical import classical_denoisers
 from scratchnet.data import NoisyPairs, to_float, to_uint8
+from scratchnet.ensemble import self_ensemble
 from scratchnet.metrics import EPSILON, psnr, ssim
 from scratchnet.module import Module
 from scratchnet.report import Pixels, sheet
@@ -40,11 +41,17 @@ class Scores:
     ssim: float | None = None
 
 
-def as_method(model: Module, dtype: torch.dtype = torch.float32) -> Method:
-    """A network as a :data:`Method`: pictures go in as 0..1, what comes out is clipped to that."""
+def as_method(
+    model: Module, dtype: torch.dtype = torch.float32, *, ensemble: bool = False
+) -> Method:
+    """A network as a :data:`Method`: pictures go in as 0..1, what comes out is clipped to that.
+
+    With ``ensemble`` it is the mean over all ways to mirror and turn the pictures.
+    """
+    forward = self_ensemble(model.forward) if ensemble else model.forward
 
     def denoise(noisy: Tensor) -> Tensor:
-        return model.forward(to_float(noisy).to(dtype)).clamp(0, 1)
+        return forward(to_float(noisy).to(dtype)).clamp(0, 1)
 
     return denoise
 
@@ -98,12 +105,19 @@ def _score_batches(
         yield psnr(out, want, reduction="none"), similarity, len(some)
 
 
-def all_methods(model: Module, name: str, dtype: torch.dtype = torch.float32) -> dict[str, Method]:
-    """The noisy input, the network under ``name``, and the classical denoisers."""
+def all_methods(
+    model: Module, name: str, dtype: torch.dtype = torch.float32, *, ensemble: bool = False
+) -> dict[str, Method]:
+    """The noisy input, the network under ``name``, and the classical denoisers.
+
+    With ``ensemble`` the network a second time, as the mean over all ways to mirror and turn the
+    pictures.
+    """
     model.eval()
     return {
         NOISY: lambda noisy: noisy,
         name: as_method(model, dtype),
+        **({f"{name}, self-ensemble": as_method(model, dtype, ensemble=True)} if ensemble else {}),
         **{key.replace("_", " "): value for key, value in classical_denoisers().items()},
     }
 

@@ -106,6 +106,28 @@ def test_tensors_of_any_batch() -> None:
         Denoiser(model).tensor(torch.rand(1, 3, 10, 8))
 
 
+@pytest.mark.parametrize("size", [(12, 20), (8, 8)])
+def test_an_ensemble_is_the_mean_of_all_turned_and_mirrored_pictures(size: tuple[int, int]) -> None:
+    model = seeded("noise2noise").eval()
+    x = torch.rand((2, 3, *size))
+    ensemble = Denoiser(model, ensemble=True)
+    total = torch.zeros_like(x)
+    for turns in range(4):
+        for mirrored in (x, x.flip(3)):
+            y = torch.rot90(model.forward(torch.rot90(mirrored, turns, (2, 3))), -turns, (2, 3))
+            total += y if mirrored is x else y.flip(3)
+    out = ensemble.tensor(x)
+    torch.testing.assert_close(out, total / 8, rtol=0, atol=1e-5)
+    assert not torch.allclose(out, Denoiser(model).tensor(x), atol=1e-4)
+    tiles = Denoiser(model, tile=8, ensemble=True).tensor(x)
+    torch.testing.assert_close(tiles, out, rtol=0, atol=1e-5)
+
+
+def test_an_ensemble_of_one_that_changes_nothing_changes_nothing() -> None:
+    before = picture(9, 14, 3)
+    np.testing.assert_array_equal(Denoiser(identity(), ensemble=True).pixels(before), before)
+
+
 def test_a_tile_below_one_pixel_is_refused() -> None:
     with pytest.raises(ScratchnetError, match="tile must be at least 1"):
         Denoiser(identity(), tile=0)

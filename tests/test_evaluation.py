@@ -55,6 +55,21 @@ def test_every_method_is_scored_with_all_three_figures() -> None:
     assert all(s.ssim is not None and s.psnr_per_image >= s.psnr for s in scores.values())
 
 
+def test_an_ensemble_is_scored_beside_the_network() -> None:
+    data = tiny.pairs(n_val=3)
+    layer = scratchnet.Conv2d(3, 3, 3, padding=1, groups=3, bias=False)
+    layer.weight.zero_()
+    layer.weight[:, :, 1, 0] = 1  # looks to the left; in all views, to all four sides
+    scores = dict(evaluate(all_methods(layer, "shift", ensemble=True), data))
+    assert list(scores) == [NOISY, "shift", "shift, self-ensemble", "nl means", "tv chambolle"]
+    cross = torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]) / 4.0
+    out = torch.nn.functional.conv2d(
+        to_float(data.val_noisy), cross.expand(3, 1, 3, 3), padding=1, groups=3
+    )
+    expected = scratchnet.psnr(out, to_float(data.val_target))
+    assert scores["shift, self-ensemble"].psnr == pytest.approx(expected, abs=1e-4)
+
+
 def test_pictures_too_small_for_ssim_have_none() -> None:
     data = tiny.pairs(n_val=2, height=6, width=9)
     scores = dict(evaluate(all_methods(blur(), "blur"), data))

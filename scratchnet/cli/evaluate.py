@@ -63,6 +63,13 @@ def evaluate(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    self_ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--self-ensemble",
+            help="Measure the network also as `scratchnet denoise --self-ensemble` would use it.",
+        ),
+    ] = False,
     model: options.OwnModel = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
@@ -100,7 +107,7 @@ def evaluate(
         with bar(screen) as progress:
             task = progress.add_task("preparing pictures", total=None)
             pairs = sources.load_validation(settings)
-            methods = evaluation.all_methods(network, settings.model)
+            methods = evaluation.all_methods(network, settings.model, ensemble=self_ensemble)
             progress.update(task, total=len(methods), description="noisy input")
             scores = {}
             for name, result in evaluation.evaluate(methods, pairs):

@@ -41,6 +41,15 @@ def test_one_picture_to_a_file(cli: Cli, weights: Path, tmp_path: Path) -> None:
     assert cli("denoise", source, out, "--weights", weights, "--force").code == 0
 
 
+def test_a_self_ensemble_makes_another_picture(cli: Cli, weights: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "a.png", 20, 17, 3)
+    for name, options in (("b.png", ()), ("c.png", ("--self-ensemble",))):
+        assert cli("denoise", source, tmp_path / name, "-w", weights, *options).code == 0
+    one, mean = (np.asarray(Image.open(tmp_path / n), dtype=int) for n in ("b.png", "c.png"))
+    assert one.shape == mean.shape
+    assert (one != mean).any()
+
+
 def test_a_folder_is_mirrored(cli: Cli, weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/a.png", 9, 9, 3)
     save(tmp_path / "in/sub/b.png", 1, 1)

@@ -31,6 +31,13 @@ def test_json_has_all_figures_and_those_of_the_run(cli: Cli, run: Path) -> None:
     assert methods["residual"]["psnr"] == pytest.approx(float(last[3]), abs=1e-9)
 
 
+def test_a_self_ensemble_has_a_row_of_its_own(cli: Cli, run: Path) -> None:
+    result = cli("evaluate", run, "--json", "--self-ensemble")
+    assert result.code == 0, result.err
+    methods = json.loads(result.out)["methods"]
+    assert methods["residual, self-ensemble"] != methods["residual"]
+
+
 def test_the_table_shows_the_same(cli: Cli, run: Path) -> None:
     methods = json.loads(cli("evaluate", run, "--json").out)["methods"]
     result = cli("evaluate", run / "model.safetensors")
