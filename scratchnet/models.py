@@ -67,61 +67,34 @@ def residual(
 
 
 def unet(
-    *,
-    channels: int = 32,
-    deep: int = 64,
-    deepest: int | None = None,
-    repeat: int = 1,
-    generator: torch.Generator | None = None,
+    *, channels: int = 32, deep: int = 64, generator: torch.Generator | None = None
 ) -> Residual:
-    """Return a U-Net of 3x3 convolutions that adds a correction to its input.
+    """Return a U-Net of seven 3x3 convolutions that adds a correction to its input.
 
     Two convolutions of stride 2 look at ever larger surroundings, two upsamplings come back, and
-    skips by concatenation hand the fine detail across: seven convolutions, with ``repeat=2``
-    twelve. Input and output (N, 3, H, W) with H and W divisible by 4, values around [0, 1].
-    Source: Ronneberger et al., "U-Net" (2015), with strided convolutions for its pooling and
-    nearest upsampling for its transposed convolutions; the original's ``repeat`` is 2.
+    skips by concatenation hand the fine detail across. Input and output (N, 3, H, W) with H and W
+    divisible by 4, values around [0, 1].
+    Source: Ronneberger et al., "U-Net" (2015), with strided convolutions for its pooling, nearest
+    upsampling for its transposed convolutions, and one convolution where it has two.
 
     Args:
         channels: width at full resolution.
-        deep: width at half of it.
-        deepest: width at a quarter; None for that at half.
-        repeat: convolutions at a resolution before going on from it, down and up; at least 1. The
-            upsampling's own is the last of them on the way up.
+        deep: width at half and a quarter of it.
         generator: source of the initial weights.
     """
-    if repeat < 1:
-        raise ArgumentError(f"unet expects a repeat of at least 1 convolution, got {repeat}")
-    deepest = deep if deepest is None else deepest
 
-    def convs(c: int, o: int, count: int, stride: int = 1) -> list[Module]:
-        made: list[Module] = []
-        for i in range(count):
-            conv = Conv2d(
-                c if i == 0 else o,
-                o,
-                3,
-                stride=stride if i == 0 else 1,
-                padding=1,
-                generator=generator,
-            )
-            made += [conv, ReLU()]
-        return made
+    def conv(c: int, o: int, stride: int = 1) -> list[Module]:
+        return [Conv2d(c, o, 3, stride=stride, padding=1, generator=generator), ReLU()]
 
     def up(c: int, o: int) -> list[Module]:
         return [Upsampling(c, o, 3, scale_factor=2, padding=1, generator=generator), ReLU()]
 
-    quarter = Sequential(*convs(deep, deepest, repeat, stride=2), *up(deepest, deep))
-    half = Sequential(
-        *convs(channels, deep, repeat, stride=2),
-        Concat(quarter),
-        *convs(2 * deep, deep, repeat - 1),
-        *up(2 * deep if repeat == 1 else deep, channels),
-    )
+    quarter = Sequential(*conv(deep, deep, stride=2), *up(deep, deep))
+    half = Sequential(*conv(channels, deep, stride=2), Concat(quarter), *up(2 * deep, channels))
     full = Sequential(
-        *convs(3, channels, repeat),
+        *conv(3, channels),
         Concat(half),
-        *convs(2 * channels, channels, repeat),
+        *conv(2 * channels, channels),
         Conv2d(channels, 3, 3, padding=1, generator=generator),
     )
     return Residual(full)

@@ -100,9 +100,8 @@ def test_backward_needs_a_forward_in_training_mode() -> None:
         layer.backward(torch.zeros(1, 4, 3, 3))
 
 
-@pytest.mark.parametrize("more", [{}, {"deepest": 5, "repeat": 2}, {"deepest": 7, "repeat": 3}])
-def test_the_unet_is_differentiated_like_its_torch_twin(more: dict[str, int]) -> None:
-    model = models.build("unet", channels=4, deep=6, generator=generator(0), **more)
+def test_the_unet_is_differentiated_like_its_torch_twin() -> None:
+    model = models.build("unet", channels=4, deep=6, generator=generator(0))
     model.to(dtype=torch.float64)
     x, grad_y = normal((2, 3, 8, 12), torch.float64, 1), normal((2, 3, 8, 12), torch.float64, 2)
     twin = to_torch(copy.deepcopy(model))
@@ -116,23 +115,12 @@ def test_the_unet_is_differentiated_like_its_torch_twin(more: dict[str, int]) ->
         torch.testing.assert_close(grad, parameter.grad)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "count", "widths"),
-    [({}, 7, {3, 32, 64}), ({"deepest": 96, "repeat": 2}, 12, {3, 32, 64, 96})],
-)
-def test_the_unet_is_the_one_described(
-    arguments: dict[str, int], count: int, widths: set[int]
-) -> None:
-    model = models.build("unet", **arguments)
+def test_the_unet_is_the_one_described() -> None:
+    model = models.build("unet")
     weights = [value.shape for name, value, _ in model.named_param() if name.endswith("weight")]
-    assert len(weights) == count
-    assert {shape[0] for shape in weights} == widths
+    assert len(weights) == 7
+    assert {shape[0] for shape in weights} == {3, 32, 64}
     x = torch.rand(1, 3, 16, 20)
     for value, _ in model.param():
         value.zero_()
     assert torch.equal(model(x), x)  # without a correction the picture comes back
-
-
-def test_a_unet_without_convolutions_is_refused() -> None:
-    with pytest.raises(scratchnet.errors.ArgumentError, match="at least 1 convolution, got 0"):
-        models.build("unet", repeat=0)
