@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import scratchnet
+from scratchnet import runs
 from scratchnet.data import NoisyPairs, to_float
 
 FOLDER = Path(__file__).parent.parent / "docs" / "experiments"
@@ -140,3 +141,19 @@ def test_the_mean_of_the_noise_is_told_for_dark_and_for_bright_pixels(script: Mo
     noisy[..., 3] -= 30
     data = NoisyPairs(noisy, noisy, noisy, clean, val_is_clean=True, source="")
     assert script.mean_of_noise(data) == [2.5, -15.0]
+
+
+@pytest.mark.parametrize("script", ["pictures"], indirect=True)
+def test_pictures(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tiny.data_dir(tmp_path / "data")
+    config = tiny.config(data=str(data), epochs=1, n_val=None)
+    one, two = (runs.train(config.replace(seed=i), tmp_path / f"run{i}").out for i in range(2))
+    heights = []
+    for chosen in ([one], [one, two]):
+        start(script, monkeypatch, *chosen, "-o", tmp_path / "sheet.png")
+        with Image.open(tmp_path / "sheet.png") as image:
+            heights.append(image.height)
+    assert heights[1] > heights[0]  # a row for each
+    with pytest.raises(SystemExit, match=r"error: .*nowhere"):
+        start(script, monkeypatch, tmp_path / "nowhere", "-o", tmp_path / "no.png")
+    assert not (tmp_path / "no.png").exists()
