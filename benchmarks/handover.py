@@ -32,7 +32,14 @@ FEW_PIXELS = [
     *((n, 1024, 1024, 1, 1, 7) for n in (8, 32)),
     (1, 128, 128, 3, 1, 14),
 ]
-GROUPS = [*((8, 64, 64, 3, g, 28) for g in (2, 4, 8, 16, 32, 64)), (8, 6, 6, 3, 2, 28)]
+GROUPS = [*((8, 64, 64, 3, g, 28) for g in (2, 4, 8, 16, 32)), (8, 6, 6, 3, 2, 28)]
+DEPTHWISE = [
+    (n, c, c, k, c, size)
+    for n, c, k, size in (
+        (1, 64, 3, 56), (8, 32, 3, 56), (8, 64, 3, 28), (8, 128, 3, 14), (8, 256, 3, 7),
+        (8, 32, 5, 56), (8, 64, 5, 28), (8, 128, 5, 14),
+    )
+]  # fmt: skip
 
 Step = tuple[torch.Tensor | None, ...]
 
@@ -78,7 +85,7 @@ def main() -> None:
     print(*lines(machine()), sep="\n")
     print("\n N    C    O  K  groups  HxW    weights  pixels  kernels ms  torch ms  ratio  chosen")
     with keeps_memory():
-        for shape in [*FEW_PIXELS, *GROUPS]:
+        for shape in [*FEW_PIXELS, *GROUPS, *DEPTHWISE]:
             n, c, o, k, groups, size = shape
             ways, to_torch = steps(shape, dtype)
             for ours, torchs in zip(ways["kernels"](), ways["torch"](), strict=True):

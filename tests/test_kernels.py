@@ -141,7 +141,10 @@ def _torch_step(
         ((1, 64, 4, 4), (64, 8, 3, 3), 8, None),
         ((1, 6, 4, 4), (6, 3, 3, 3), 2, None),
         ((1, 4, 4, 4), (4, 1, 3, 3), 4, None),
-        ((1, 16, 4, 4), (16, 1, 3, 3), 16, "16 groups of 1 channels"),
+        ((1, 16, 4, 4), (32, 1, 3, 3), 16, "16 groups of 1 channels"),
+        ((1, 16, 4, 4), (16, 1, 3, 3), 16, None),
+        ((1, 16, 65, 65), (16, 1, 3, 3), 16, "few taps of depthwise weights for 4225 pixels"),
+        ((1, 16, 65, 65), (16, 1, 4, 3), 16, None),
         ((1, 256, 7, 7), (256, 256, 3, 3), 1, "589824 weights for 49 pixels"),
         ((32, 256, 7, 7), (256, 256, 3, 3), 1, None),
         ((0, 256, 7, 7), (256, 256, 3, 3), 1, None),
@@ -163,7 +166,7 @@ def test_what_torch_is_faster_at_is_handed_over_and_said(
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=0)
         assert y.is_contiguous(memory_format=torch.channels_last)
         chained = scratchnet.Sequential(
-            scratchnet.Conv2d(x[1], weight[0], 3, padding=1, groups=groups, dtype=dtype),
+            scratchnet.Conv2d(x[1], weight[0], weight[2:], padding=1, groups=groups, dtype=dtype),
             scratchnet.ReLU(),
         )
         with dispatch.trace() as calls:

@@ -262,6 +262,7 @@ class CppBackend(Backend):
 # Where torch's own convolution is faster; benchmarks/handover.py measures it.
 _MANY_GROUPS, _FEWEST_PER_GROUP = 8, 8  # more of fewer channels leave most of a vector empty
 _MANY_WEIGHTS, _FEW_PIXELS = 2**19, 1024  # take longer to bring into order than to use
+_FEW_TAPS, _MANY_PIXELS = 9, 4096  # of a depthwise convolution: memory decides, not arithmetic
 
 
 def _better_at_torch(
@@ -277,6 +278,10 @@ def _better_at_torch(
         pixels: of the output, in the whole batch, about.
     """
     if dtype != torch.float32:
+        return None
+    if groups > _MANY_GROUPS and of_group == (1, 1):
+        if weights <= _FEW_TAPS * groups and pixels >= _MANY_PIXELS:
+            return f"few taps of depthwise weights for {pixels} pixels are mostly traffic of memory"
         return None
     if groups > _MANY_GROUPS and min(of_group) < _FEWEST_PER_GROUP:
         return (
