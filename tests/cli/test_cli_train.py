@@ -48,13 +48,13 @@ def test_every_option_reaches_the_configuration(cli: Cli, data: Path, tmp_path: 
         "--weight-decay": 0.001, "--eps": 1e-6, "--backend": "reference", "--threads": 1,
     }  # fmt: skip
     flat = [item for pair in options.items() for item in pair]
-    result = cli("train", *flat, "--betas", 0.8, 0.9, "--nesterov")
+    result = cli("train", *flat, "--betas", 0.8, 0.9, "--nesterov", "--augment")
     assert result.code == 0, result.err
     settings = json.loads((out / "config.json").read_text())
     made_by = settings.pop("made_by")
     assert made_by["backends"] == ["reference"]
     wanted = {k[2:].replace("-", "_"): v for k, v in options.items() if k != "--out"}
-    wanted |= {"data": str(data), "model_args": {"channels": 3}, "nesterov": True}
+    wanted |= {"data": str(data), "model_args": {"channels": 3}, "nesterov": True, "augment": True}
     wanted |= {"betas": [0.8, 0.9], "images": None, "noisy_a": None, "noisy_b": None}
     wanted.pop("model_arg")
     assert settings == wanted
