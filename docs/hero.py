@@ -1,4 +1,4 @@
-"""Draw the README's picture: two photographs that training never saw, noisy, denoised and clean.
+"""Draw the README's image: two photographs that training never saw, noisy, denoised and clean.
 
     python docs/hero.py
 
@@ -13,9 +13,10 @@ import torch
 from matplotlib.figure import Figure
 from skimage import data
 
-from scratchnet import checkpoint, psnr
+from scratchnet import psnr
 from scratchnet.data import parse_noise, to_float
-from scratchnet.denoise import Denoiser
+from scratchnet.denoise.denoiser import Denoiser
+from scratchnet.training import checkpoint
 
 # The place of a detail in each photograph: top, left; the details are squares of SIDE pixels.
 SIDE = 190
@@ -33,14 +34,14 @@ def main() -> None:
         noisy = parse_noise(NOISE).sample(clean, generator)
         pixels = denoiser.pixels(noisy[0].permute(1, 2, 0).numpy())
         denoised = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-        for column, (name, picture) in enumerate(
+        for column, (name, image) in enumerate(
             {"noisy": noisy, "denoised": denoised, "clean": clean}.items()
         ):
             axes = figure.add_axes((column / 3 + 0.004, 0.506 - row * 0.5, 0.325, 0.488))
-            detail = picture[0, :, top : top + SIDE, left : left + SIDE]
+            detail = image[0, :, top : top + SIDE, left : left + SIDE]
             axes.imshow(detail.permute(1, 2, 0).numpy(), interpolation="nearest")
             axes.set_axis_off()
-            quality = "" if name == "clean" else f", {_decibel(picture, clean)}"
+            quality = "" if name == "clean" else f", {_decibel(image, clean)}"
             axes.text(
                 4, SIDE - 6, name + quality, color="white", fontsize=12, fontweight="bold",
                 bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 3},
@@ -48,8 +49,8 @@ def main() -> None:
     figure.savefig(OUT)
 
 
-def _decibel(picture: torch.Tensor, clean: torch.Tensor) -> str:
-    return f"{float(psnr(to_float(picture), to_float(clean))):.1f} dB"
+def _decibel(image: torch.Tensor, clean: torch.Tensor) -> str:
+    return f"{float(psnr(to_float(image), to_float(clean))):.1f} dB"
 
 
 if __name__ == "__main__":

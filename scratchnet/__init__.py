@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scratchnet import backends, compare, data, interop, layers, models, testing
     from scratchnet.backends.dispatch import explain, set_backend, use_backend
-    from scratchnet.checkpoint import load, save
+    from scratchnet.denoise.metrics import psnr, ssim
     from scratchnet.errors import ScratchnetError
     from scratchnet.interop import from_torch, to_torch
     from scratchnet.layers import build
     from scratchnet.layers.activation import ReLU, Sigmoid
     from scratchnet.layers.concat import Concat
+    from scratchnet.layers.containers import Sequential
     from scratchnet.layers.conv import Conv2d, TransposeConv2d
+    from scratchnet.layers.loss import MSE
+    from scratchnet.layers.module import Module
     from scratchnet.layers.residual import Residual
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
-    from scratchnet.loss import MSE
-    from scratchnet.metrics import psnr, ssim
-    from scratchnet.module import Module
     from scratchnet.optim import SGD, Adam, Muon
-    from scratchnet.sequential import Sequential
+    from scratchnet.training.checkpoint import load, save
 
 __version__ = "0.1.0"
 
@@ -77,18 +77,18 @@ _HOMES = {
     "Residual": "layers.residual",
     "NearestUpsampling": "layers.upsampling",
     "Upsampling": "layers.upsampling",
-    "MSE": "loss",
-    "Module": "module",
+    "MSE": "layers.loss",
+    "Module": "layers.module",
     "SGD": "optim",
     "Adam": "optim",
     "Muon": "optim",
-    "Sequential": "sequential",
-    "load": "checkpoint",
-    "save": "checkpoint",
+    "Sequential": "layers.containers",
+    "load": "training.checkpoint",
+    "save": "training.checkpoint",
     "from_torch": "interop",
     "to_torch": "interop",
-    "psnr": "metrics",
-    "ssim": "metrics",
+    "psnr": "denoise.metrics",
+    "ssim": "denoise.metrics",
 }
 _MODULES = ("backends", "compare", "data", "interop", "layers", "models", "testing")
 

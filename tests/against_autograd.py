@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.cases import Case
 from scratchnet.testing.closeness import assert_close, tolerance
 from scratchnet.testing.tensors import laid_out, normal

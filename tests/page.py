@@ -48,7 +48,7 @@ class Page(HTMLParser):
         if "style" not in self.open:
             self.text += data
 
-    def pictures(self) -> list[bytes]:
+    def images(self) -> list[bytes]:
         """The contents of the PNG files inside the page."""
         assert all(image["src"].startswith(PREFIX) for image in self.images)
         return [base64.b64decode(i["src"][len(PREFIX) :], validate=True) for i in self.images]

@@ -8,10 +8,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 import scratchnet
-from scratchnet import checkpoint, models, tensorfile
+from scratchnet import models
 from scratchnet.errors import ScratchnetError
+from scratchnet.io import tensorfile
 from scratchnet.optim import SGD, Adam
-from scratchnet.trainstate import TrainingState, load_state, save_state
+from scratchnet.training import checkpoint
+from scratchnet.training.trainstate import TrainingState, load_state, save_state
 
 
 def small(**args: int) -> scratchnet.Module:

@@ -19,10 +19,10 @@ from scratchnet.compare import DEFAULTS, Comparison, compare, summary, work, wri
 from scratchnet.compare.contestants import OURS, TORCH, TORCH_LAST
 from scratchnet.compare.memory import Memory, measure, peak
 from scratchnet.compare.result import Trace
-from scratchnet.config import TrainConfig
 from scratchnet.errors import ArgumentError
-from scratchnet.runs import make_trainer
-from scratchnet.training import Callback, DivergedError, Step, Trainer
+from scratchnet.training.config import TrainConfig
+from scratchnet.training.runs import make_trainer
+from scratchnet.training.trainer import Callback, DivergedError, Step, Trainer
 
 SMALL = DEFAULTS.replace(batch_size=8, epochs=2, n_train=20, n_val=6, size=16)
 
@@ -131,13 +131,13 @@ def test_a_training_that_diverges_says_who_and_what_to_do() -> None:
 
 
 class Stop:
-    """Ctrl-C after a number of training pictures."""
+    """Ctrl-C after a number of training images."""
 
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def __call__(self, pictures: int, what: str) -> None:
-        self.left -= pictures if what.startswith("seed") else 0
+    def __call__(self, images: int, what: str) -> None:
+        self.left -= images if what.startswith("seed") else 0
         if self.left <= 0:
             raise KeyboardInterrupt
 
@@ -237,7 +237,7 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture(scope="module")
 def out(result: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    write_report(replace(result, source="pictures <of> cats & dogs"), out)
+    write_report(replace(result, source="images <of> cats & dogs"), out)
     return out
 
 
@@ -245,19 +245,19 @@ def test_the_page_needs_no_other_file(out: Path) -> None:
     page = read_page(out / "report.html")
     assert all(link.startswith("data:") for link in page.links)
     assert "script" not in page.tags
-    pictures = page.pictures()
-    assert len(pictures) == 5  # four figures and the sheet
-    for picture, image in zip(pictures, page.images, strict=True):
-        with Image.open(io.BytesIO(picture)) as opened:
+    images = page.images()
+    assert len(images) == 5  # four figures and the sheet
+    for encoded, image in zip(images, page.images, strict=True):
+        with Image.open(io.BytesIO(encoded)) as opened:
             assert min(opened.size) > 200
         assert image["alt"]
-    assert (out / "samples.png").read_bytes() in pictures
+    assert (out / "samples.png").read_bytes() in images
 
 
 def test_the_page_says_what_was_measured(out: Path, result: Comparison) -> None:
     page = read_page(out / "report.html")
     assert summary.equality(result) in page.text
-    assert "pictures <of> cats & dogs" in page.text
+    assert "images <of> cats & dogs" in page.text
     head, rows = summary.table(result)
     assert page.table_rows[: len(rows) + 1] == [head, *rows]
     names = [row.name for row in result.gradients]

@@ -123,4 +123,4 @@ def test_the_unet_is_the_one_described() -> None:
     x = torch.rand(1, 3, 16, 20)
     for value, _ in model.param():
         value.zero_()
-    assert torch.equal(model(x), x)  # without a correction the picture comes back
+    assert torch.equal(model(x), x)  # without a correction the image comes back

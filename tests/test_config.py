@@ -7,9 +7,10 @@ import pytest
 import tiny
 import torch
 
-from scratchnet import checkpoint, models
-from scratchnet.config import PRESETS, TrainConfig, load_config, preset
+from scratchnet import models
 from scratchnet.errors import ScratchnetError
+from scratchnet.training import checkpoint
+from scratchnet.training.config import PRESETS, TrainConfig, load_config, preset
 
 
 def test_the_paper_preset_is_the_paper() -> None:
@@ -25,7 +26,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_make_networks_that_take_their_pictures(name: str) -> None:
+def test_presets_make_networks_that_take_their_images(name: str) -> None:
     config = preset(name)
     x = torch.rand(1, 3, config.size, config.size)
     assert models.build(config.model, **config.model_args).eval()(x).shape == x.shape

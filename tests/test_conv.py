@@ -52,8 +52,8 @@ def test_drawn(case: Case, backend: str) -> None:
     check(case)
 
 
-def test_a_known_picture(backend: str) -> None:
-    """Worked by hand: a 2x3 kernel over a 3x4 picture, stride 1, no padding."""
+def test_a_known_image(backend: str) -> None:
+    """Worked by hand: a 2x3 kernel over a 3x4 image, stride 1, no padding."""
     layer = scratchnet.Conv2d(1, 1, (2, 3))
     layer.weight.copy_(torch.tensor([[[[1.0, 0.0, -1.0], [2.0, 1.0, 0.0]]]]))
     layer.bias.fill_(10.0)
@@ -89,7 +89,7 @@ def test_wrong_arguments(arguments: tuple, message: str) -> None:
         scratchnet.Conv2d(*arguments)
 
 
-def test_a_kernel_larger_than_the_picture(backend: str) -> None:
+def test_a_kernel_larger_than_the_image(backend: str) -> None:
     layer = scratchnet.Conv2d(3, 4, (3, 5), padding=1, dilation=2)
     message = "padded input is 7x8, smaller than the kernel's 5x9"
     with pytest.raises(scratchnet.errors.ShapeError, match=message):

@@ -6,10 +6,11 @@ import pytest
 import tiny
 import torch
 
-from scratchnet import checkpoint, models
-from scratchnet.course import Model
+from scratchnet import models
 from scratchnet.data import to_float
 from scratchnet.errors import ScratchnetError, ShapeError, TypeMismatch
+from scratchnet.models.course import Model
+from scratchnet.training import checkpoint
 
 
 def test_the_course_in_five_lines() -> None:
@@ -24,7 +25,7 @@ def test_the_course_in_five_lines() -> None:
 
 
 def test_training_is_the_papers() -> None:
-    """Plain SGD at lr 2.5 on the scaled pictures, batches of 40, MSE."""
+    """Plain SGD at lr 2.5 on the scaled images, batches of 40, MSE."""
     data = tiny.pairs(n=12)
     model, twin = Model(), models.noise2noise().to(dtype=torch.float32)
     twin.load_state_dict(model.network.state_dict())
@@ -37,7 +38,7 @@ def test_training_is_the_papers() -> None:
         torch.testing.assert_close(mine[0], theirs[0], rtol=1e-4, atol=1e-5)
 
 
-def test_float_and_uint8_pictures_are_the_same_pictures() -> None:
+def test_float_and_uint8_images_are_the_same_images() -> None:
     data = tiny.pairs(n=8)
     first, second = Model(), Model()
     first.train(data.noisy_a, data.noisy_b)
@@ -90,7 +91,7 @@ def test_other_input_gives_one_clear_error(
 
 
 def test_training_on_nothing_or_on_no_pairs_is_refused() -> None:
-    with pytest.raises(ScratchnetError, match="at least one picture"):
+    with pytest.raises(ScratchnetError, match="at least one image"):
         Model().train(torch.zeros(0, 3, 8, 8), torch.zeros(0, 3, 8, 8))
     with pytest.raises(ScratchnetError, match="same shape"):
         Model().train(torch.zeros(2, 3, 8, 8), torch.zeros(1, 3, 8, 8))

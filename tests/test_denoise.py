@@ -9,17 +9,17 @@ from PIL import Image
 
 import scratchnet
 from scratchnet import models
-from scratchnet.denoise import Denoiser, denoise_file
+from scratchnet.denoise.denoiser import Denoiser, denoise_file
+from scratchnet.denoise.jobs import Job, compare_path
 from scratchnet.errors import DataError, ScratchnetError
-from scratchnet.imagefile import read_image
-from scratchnet.jobs import Job, compare_path
+from scratchnet.io.imagefile import read_image
 
 
 def seeded(name: str, **args: int) -> scratchnet.Module:
     return models.build(name, generator=torch.Generator().manual_seed(0), **args)
 
 
-def picture(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.ndarray:
+def image(height: int, width: int, channels: int, dtype: type = np.uint8) -> np.ndarray:
     rng = np.random.default_rng(height * width)
     return rng.integers(0, np.iinfo(dtype).max, (height, width, channels), dtype=dtype)
 
@@ -28,7 +28,7 @@ def picture(height: int, width: int, channels: int, dtype: type = np.uint8) -> n
 @pytest.mark.parametrize("name", ["residual", "noise2noise"])
 def test_any_size_in_tiles_as_in_one_piece(name: str, size: tuple[int, int]) -> None:
     model = seeded(name)
-    before = picture(*size, 3)
+    before = image(*size, 3)
     whole = Denoiser(model, tile=1000).pixels(before)
     tiles = Denoiser(model, tile=8).pixels(before)
     assert whole.shape == before.shape
@@ -39,7 +39,7 @@ def test_any_size_in_tiles_as_in_one_piece(name: str, size: tuple[int, int]) -> 
 
 def test_the_result_is_what_the_network_says() -> None:
     model = seeded("residual", channels=4, depth=2)
-    before = picture(12, 9, 3)
+    before = image(12, 9, 3)
     x = torch.from_numpy(before / np.float32(255)).permute(2, 0, 1)[None]
     wanted = model.eval().forward(x)[0].permute(1, 2, 0).mul(255).round().clamp(0, 255).numpy()
     assert np.abs(Denoiser(model).pixels(before) - wanted).max() <= 1
@@ -53,8 +53,8 @@ def identity() -> scratchnet.Module:
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_every_kind_of_picture_keeps_kind_and_values(channels: int, dtype: type) -> None:
-    before = picture(10, 13, channels, dtype)
+def test_every_kind_of_image_keeps_kind_and_values(channels: int, dtype: type) -> None:
+    before = image(10, 13, channels, dtype)
     after = Denoiser(identity(), tile=4).pixels(before)
     assert after.dtype == dtype
     np.testing.assert_array_equal(after, before)
@@ -62,14 +62,14 @@ def test_every_kind_of_picture_keeps_kind_and_values(channels: int, dtype: type)
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_alpha_passes_through_untouched(channels: int) -> None:
-    before = picture(10, 13, channels)
+    before = image(10, 13, channels)
     after = Denoiser(seeded("residual")).pixels(before)
     np.testing.assert_array_equal(after[..., -1], before[..., -1])
     assert (after[..., :-1] != before[..., :-1]).any()
 
 
 def test_weights_in_float64_are_used_as_such() -> None:
-    before = picture(8, 8, 3)
+    before = image(8, 8, 3)
     np.testing.assert_array_equal(
         Denoiser(identity().to(dtype=torch.float64)).pixels(before), before
     )
@@ -77,7 +77,7 @@ def test_weights_in_float64_are_used_as_such() -> None:
 
 def test_progress_adds_up_to_all_pixels() -> None:
     done: list[int] = []
-    Denoiser(seeded("noise2noise"), tile=8).pixels(picture(17, 30, 3), done.append)
+    Denoiser(seeded("noise2noise"), tile=8).pixels(image(17, 30, 3), done.append)
     assert len(done) == 3 * 4
     assert sum(done) == 20 * 32  # with the rim up to multiples of 4
 
@@ -92,7 +92,7 @@ def test_memory_is_bounded_by_the_tile(monkeypatch: pytest.MonkeyPatch) -> None:
         return forward(x)
 
     monkeypatch.setattr(model, "forward", watch)
-    denoiser.pixels(picture(100, 150, 3))
+    denoiser.pixels(image(100, 150, 3))
     assert largest == 3 * 20 * 20
 
 
@@ -107,7 +107,7 @@ def test_tensors_of_any_batch() -> None:
 
 
 @pytest.mark.parametrize("size", [(12, 20), (8, 8)])
-def test_an_ensemble_is_the_mean_of_all_turned_and_mirrored_pictures(size: tuple[int, int]) -> None:
+def test_an_ensemble_is_the_mean_of_all_turned_and_mirrored_images(size: tuple[int, int]) -> None:
     model = seeded("noise2noise").eval()
     x = torch.rand((2, 3, *size))
     ensemble = Denoiser(model, ensemble=True)
@@ -124,7 +124,7 @@ def test_an_ensemble_is_the_mean_of_all_turned_and_mirrored_pictures(size: tuple
 
 
 def test_an_ensemble_of_one_that_changes_nothing_changes_nothing() -> None:
-    before = picture(9, 14, 3)
+    before = image(9, 14, 3)
     np.testing.assert_array_equal(Denoiser(identity(), ensemble=True).pixels(before), before)
 
 
@@ -133,8 +133,8 @@ def test_a_tile_below_one_pixel_is_refused() -> None:
         Denoiser(identity(), tile=0)
 
 
-def test_a_file_with_a_picture_of_before_and_after(tmp_path: Path) -> None:
-    Image.fromarray(picture(20, 30, 3)).save(tmp_path / "a.png")
+def test_a_file_with_a_image_of_before_and_after(tmp_path: Path) -> None:
+    Image.fromarray(image(20, 30, 3)).save(tmp_path / "a.png")
     job = Job(tmp_path / "a.png", tmp_path / "out" / "b.png")
     shares: list[float] = []
     denoise_file(Denoiser(identity(), tile=8), job, compare=True, on_share=shares.append)

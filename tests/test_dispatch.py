@@ -198,7 +198,7 @@ class Picky(ReferenceBackend):
 
     def supports(self, op: str, *args: object, **kwargs: object) -> object:
         x = args[0]
-        return True if x.shape[3] <= 4 else f"pictures are at most 4 wide, this is {x.shape[3]}"
+        return True if x.shape[3] <= 4 else f"images are at most 4 wide, this is {x.shape[3]}"
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def test_a_name_is_strict(picky: None) -> None:
     assert layer(narrow).shape == (1, 1, 4, 8)
     with pytest.raises(BackendError, match=r"'picky' \(chosen by backend= of the call or layer\)"):
         layer(wide)
-    with pytest.raises(BackendError, match="cannot run upsample_nearest_forward: pictures are at"):
+    with pytest.raises(BackendError, match="cannot run upsample_nearest_forward: images are at"):
         layer(wide)
 
 
@@ -287,7 +287,7 @@ def test_explain(abcd: None, loopback: Loopback, picky: None) -> None:
     explanation = scratchnet.explain("upsample_nearest_forward", x, scale=(2, 2))
     assert explanation.backend in ("reference", "cpp")
     assert explanation.reasons[explanation.backend].startswith("runs")
-    assert explanation.reasons["picky"] == "pictures are at most 4 wide, this is 5"
+    assert explanation.reasons["picky"] == "images are at most 4 wide, this is 5"
     assert "only in 'auto+loopback'" in explanation.reasons["loopback"]
     text = str(explanation)
     assert text.startswith(f"upsample_nearest_forward: {explanation.backend} (chosen by default)")

@@ -39,18 +39,18 @@ by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relat
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the examples speak of: pictures, noisy pairs, a home with Pictures."""
-    clean = tiny.clean_pictures(6, 36, 40)
+    """A folder with what the examples speak of: images, noisy pairs, a home with Images."""
+    clean = tiny.clean_images(6, 36, 40)
     folders = {
-        "home/Pictures": clean,
+        "home/Images": clean,
         "holiday": clean[:2],
         "scans-1": tiny.noisy(clean, 1),
         "scans-2": tiny.noisy(clean, 2),
     }
-    for folder, pictures in folders.items():
+    for folder, images in folders.items():
         (tmp_path / folder).mkdir(parents=True)
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i}.png")
+        for i, image in enumerate(images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i}.png")
     shutil.copy(tmp_path / "holiday" / "0.png", tmp_path / "IN.png")
     tiny.data_dir(tmp_path / "DIR")
     monkeypatch.chdir(tmp_path)
@@ -142,7 +142,7 @@ def _run(
 
 
 @by_file
-def test_links_and_pictures_lead_somewhere(file: Path) -> None:
+def test_links_and_images_lead_somewhere(file: Path) -> None:
     text = re.sub(r"```.*?```", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"[a-z]+:", target):

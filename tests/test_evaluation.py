@@ -9,9 +9,16 @@ import torch
 from PIL import Image
 
 import scratchnet
-from scratchnet import evaluation
 from scratchnet.data import to_float
-from scratchnet.evaluation import NOISY, all_methods, evaluate, sample_sheet, score, score_noisy
+from scratchnet.denoise import evaluation
+from scratchnet.denoise.evaluation import (
+    NOISY,
+    all_methods,
+    evaluate,
+    sample_sheet,
+    score,
+    score_noisy,
+)
 
 
 def blur() -> scratchnet.Conv2d:
@@ -38,7 +45,7 @@ def test_scores_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def test_equal_pictures_score_80_db() -> None:
+def test_equal_images_score_80_db() -> None:
     data = tiny.pairs()
     data = dataclasses.replace(data, val_noisy=data.val_target)
     assert score_noisy(data).psnr == pytest.approx(80)
@@ -70,7 +77,7 @@ def test_an_ensemble_is_scored_beside_the_network() -> None:
     assert scores["shift, self-ensemble"].psnr == pytest.approx(expected, abs=1e-4)
 
 
-def test_pictures_too_small_for_ssim_have_none() -> None:
+def test_images_too_small_for_ssim_have_none() -> None:
     data = tiny.pairs(n_val=2, height=6, width=9)
     scores = dict(evaluate(all_methods(blur(), "blur"), data))
     assert {s.ssim for s in scores.values()} == {None}
@@ -84,7 +91,7 @@ def test_scoring_keeps_nothing_for_backward() -> None:
 
 
 @pytest.mark.parametrize("n_val", [1, 3])
-def test_a_sheet_of_few_pictures(tmp_path: Path, n_val: int) -> None:
+def test_a_sheet_of_few_images(tmp_path: Path, n_val: int) -> None:
     data = tiny.pairs(n_val=n_val)
     sample_sheet(tmp_path / "s.png", data, all_methods(blur(), "blur"), title="sheet")
     with Image.open(tmp_path / "s.png") as image:

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import scratchnet
-from scratchnet import runs
 from scratchnet.data import NoisyPairs, to_float
+from scratchnet.training import runs
 
 FOLDER = Path(__file__).parent.parent / "docs" / "experiments"
 
@@ -143,8 +143,8 @@ def test_the_mean_of_the_noise_is_told_for_dark_and_for_bright_pixels(script: Mo
     assert script.mean_of_noise(data) == [2.5, -15.0]
 
 
-@pytest.mark.parametrize("script", ["pictures"], indirect=True)
-def test_pictures(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", ["images"], indirect=True)
+def test_images(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiny.data_dir(tmp_path / "data")
     config = tiny.config(data=str(data), epochs=1, n_val=None)
     one, two = (runs.train(config.replace(seed=i), tmp_path / f"run{i}").out for i in range(2))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.files import atomic, read_json, write_json, write_text
+from scratchnet.io.files import atomic, read_json, write_json, write_text
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:

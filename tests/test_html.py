@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from page import read_page
 
-from scratchnet import html
 from scratchnet.errors import ScratchnetError
+from scratchnet.report import html
 
 PNG = bytes.fromhex(  # one grey pixel
     "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
@@ -23,8 +23,8 @@ def test_whatever_the_text_the_page_stays_whole(tmp_path: Path) -> None:
         html.heading(NASTY),
         html.code(NASTY),
         html.table([NASTY, ""], [[NASTY, "1"], ["2", NASTY]]),
-        html.picture(PNG, alt=NASTY, caption=NASTY),
-        html.picture(PNG, alt="x", wide=True),
+        html.image(PNG, alt=NASTY, caption=NASTY),
+        html.image(PNG, alt="x", wide=True),
     ]
     html.write_page(tmp_path / "p.html", NASTY, parts)
     page = read_page(tmp_path / "p.html")
@@ -34,9 +34,9 @@ def test_whatever_the_text_the_page_stays_whole(tmp_path: Path) -> None:
     assert page.table_rows == [[NASTY, ""], [NASTY, "1"], ["2", NASTY]]
 
 
-def test_the_picture_in_the_page_is_the_one_given(tmp_path: Path) -> None:
-    html.write_page(tmp_path / "p.html", "t", [html.picture(PNG, alt="a pixel")])
-    assert read_page(tmp_path / "p.html").pictures() == [PNG]
+def test_the_image_in_the_page_is_the_one_given(tmp_path: Path) -> None:
+    html.write_page(tmp_path / "p.html", "t", [html.image(PNG, alt="a pixel")])
+    assert read_page(tmp_path / "p.html").images() == [PNG]
 
 
 def test_made_for_phones_and_for_no_network(tmp_path: Path) -> None:

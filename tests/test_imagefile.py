@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from scratchnet.errors import DataError
-from scratchnet.imagefile import ImageData, check_suffix, read_image, write_image
+from scratchnet.io.imagefile import ImageData, check_suffix, read_image, write_image
 
 
 def pixels(channels: int, dtype: type = np.uint8, height: int = 11, width: int = 7) -> np.ndarray:
@@ -134,7 +134,7 @@ def test_exif_profile_and_resolution_travel_along(tmp_path: Path, dtype: type) -
         assert image.info["dpi"] == (300, 300)
 
 
-def test_a_huge_picture_is_no_bomb_and_the_limit_is_put_back(
+def test_a_huge_image_is_no_bomb_and_the_limit_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("L", (60, 60)).save(tmp_path / "a.png")
@@ -143,7 +143,7 @@ def test_a_huge_picture_is_no_bomb_and_the_limit_is_put_back(
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_what_is_no_single_picture_gives_one_line(tmp_path: Path) -> None:
+def test_what_is_no_single_image_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.png").touch()
     Image.fromarray(pixels(3, np.uint8, 50, 50)).save(tmp_path / "whole.png")
@@ -153,10 +153,10 @@ def test_what_is_no_single_picture_gives_one_line(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "float.tif")
     Image.fromarray(np.full((3, 3), 70_000, np.int32)).save(tmp_path / "wide.tif")
     for name, message in {
-        "text.png": "cannot be read as a picture",
-        "empty.png": "cannot be read as a picture",
-        "cut.png": "cannot be read as a picture",
-        "film.gif": "holds 3 pictures",
+        "text.png": "cannot be read as a image",
+        "empty.png": "cannot be read as a image",
+        "cut.png": "cannot be read as a image",
+        "film.gif": "holds 3 images",
         "float.tif": "floating-point pixels",
         "wide.tif": "32-bit pixels",
         "missing.png": "there is no file",
@@ -171,7 +171,7 @@ def test_what_is_no_single_picture_gives_one_line(tmp_path: Path) -> None:
     ("name", "channels", "dtype", "what"),
     [
         ("a.jpg", 4, np.uint8, "JPEG cannot hold a 8-bit RGB with alpha"),
-        ("a.jpg", 3, np.uint16, "JPEG cannot hold a 16-bit RGB picture"),
+        ("a.jpg", 3, np.uint16, "JPEG cannot hold a 16-bit RGB image"),
         ("a.jpg", 1, np.uint16, "JPEG cannot hold a 16-bit grey"),
         ("a.webp", 3, np.uint16, "WEBP cannot hold a 16-bit RGB"),
     ],
@@ -186,5 +186,5 @@ def test_a_format_that_cannot_hold_it_names_one_that_can(
 
 @pytest.mark.parametrize("name", ["a", "a.xyz", "a.pdf.doc", "a.svg"])
 def test_endings_without_a_format(name: str) -> None:
-    with pytest.raises(DataError, match=r"no picture format that can be written; use \.png"):
+    with pytest.raises(DataError, match=r"no image format that can be written; use \.png"):
         check_suffix(name)

@@ -29,7 +29,7 @@ def assert_equal_networks(ours: scratchnet.Module, theirs: nn.Module, x: Tensor)
     torch.testing.assert_close(ours.forward(x), y.detach())
     ours.zero_grad()
     torch.testing.assert_close(ours.backward(grad_y), leaf.grad)
-    rtol = tolerance(x.dtype, terms=grad_y.numel())  # each is a sum over pictures and pixels
+    rtol = tolerance(x.dtype, terms=grad_y.numel())  # each is a sum over images and pixels
     for (_, grad), parameter in zip(ours.param(), theirs.parameters(), strict=True):
         assert parameter.grad is not None
         assert_close(grad, parameter.grad, "a parameter's gradient", rtol=rtol)

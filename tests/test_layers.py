@@ -26,7 +26,7 @@ def test_every_built_in_layer_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", IMAGE_LAYERS)
-def test_one_picture_without_a_batch_axis(name: str, backend: str) -> None:
+def test_one_image_without_a_batch_axis(name: str, backend: str) -> None:
     """As in torch: (C, H, W) is a batch of one, and so are its gradients."""
     specimen = ZOO[name]
     layer, x = specimen.make(), specimen.x()[0]
@@ -42,7 +42,7 @@ def test_one_picture_without_a_batch_axis(name: str, backend: str) -> None:
     for (_, grad), before in zip(layer.param(), grads, strict=True):
         assert torch.equal(grad, before)
     twin = torch_twin(layer)
-    # nn.Upsample alone takes no picture without a batch axis
+    # nn.Upsample alone takes no image without a batch axis
     torch.testing.assert_close(y, twin(x.unsqueeze(0)).squeeze(0).detach())
 
 
@@ -118,7 +118,7 @@ def test_wrong_dtype(name: str, backend: str) -> None:
 
 @pytest.mark.parametrize("name", IMAGE_LAYERS)
 @pytest.mark.parametrize("shape", [(2, 4, 0, 5), (2, 4, 7, 0), (2, 4, 0, 0)])
-def test_pictures_without_pixels(name: str, shape: tuple[int, ...], backend: str) -> None:
+def test_images_without_pixels(name: str, shape: tuple[int, ...], backend: str) -> None:
     """An error, as in torch: only the batch may be empty."""
     layer = ZOO[name].make()
     with pytest.raises(ShapeError, match="at least one channel and pixel, got") as error:

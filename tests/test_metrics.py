@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from scratchnet.denoise.metrics import psnr, ssim
 from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
-from scratchnet.metrics import psnr, ssim
 
 
 def floats(*shape: int, seed: int = 0) -> Tensor:
@@ -32,7 +32,7 @@ def test_psnr_by_hand() -> None:
     assert psnr(a, b) == pytest.approx(-10 * math.log10(0.505), abs=1e-5)
 
 
-def test_equal_pictures_have_80_db() -> None:
+def test_equal_images_have_80_db() -> None:
     a = floats(2, 3, 4, 4)
     assert psnr(a, a.clone()) == pytest.approx(80)
     assert psnr(levels(2, 3, 4, 4), levels(2, 3, 4, 4)) == pytest.approx(80)
@@ -68,7 +68,7 @@ def test_the_scale_does_not_matter_with_its_peak(dtype: torch.dtype) -> None:
     assert psnr(a.to(dtype) / 255, b.to(dtype) / 255) == pytest.approx(expected, abs=1e-4)
 
 
-def test_one_picture_needs_no_batch_axis() -> None:
+def test_one_image_needs_no_batch_axis() -> None:
     a, b = floats(3, 5, 4), floats(3, 5, 4, seed=1)
     assert psnr(a, b) == psnr(a[None], b[None])
     assert psnr(a, b, reduction="none").shape == (1,)
@@ -95,7 +95,7 @@ def test_what_cannot_be_compared_is_refused(metric: object) -> None:
         metric(a.long(), a.long())
     with pytest.raises(TypeMismatch, match="ndarray"):
         metric(a.numpy(), a)
-    with pytest.raises(ShapeError, match=r"at least one picture.*\(0, 3, 8, 8\)"):
+    with pytest.raises(ShapeError, match=r"at least one image.*\(0, 3, 8, 8\)"):
         metric(a[:0], a[:0])
     with pytest.raises(ShapeError, match=r"got \(8, 8\)"):
         metric(a[0, 0], a[0, 0])
@@ -110,7 +110,7 @@ def test_an_unknown_reduction_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("h", "w"), [(7, 7), (11, 8), (32, 32)])
-def test_ssim_against_scikit_image_on_each_picture(h: int, w: int) -> None:
+def test_ssim_against_scikit_image_on_each_image(h: int, w: int) -> None:
     a = levels(2, 3, h, w)
     b = (a.int() + levels(2, 3, h, w, seed=1).int() // 4).clamp(max=255).to(torch.uint8)
     expected = [
@@ -124,7 +124,7 @@ def test_ssim_against_scikit_image_on_each_picture(h: int, w: int) -> None:
     assert ssim(a.double() / 255, b.double() / 255) == pytest.approx(np.mean(expected), abs=1e-9)
 
 
-def test_ssim_of_equal_pictures_is_one_and_falls_with_noise() -> None:
+def test_ssim_of_equal_images_is_one_and_falls_with_noise() -> None:
     a = floats(1, 3, 16, 16)
     little, much = a + 0.05 * floats(1, 3, 16, 16, seed=1), floats(1, 3, 16, 16, seed=2)
     assert ssim(a, a.clone()) == pytest.approx(1)

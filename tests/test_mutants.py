@@ -17,7 +17,7 @@ import scratchnet
 from scratchnet.testing import Result, backend_checks, check_layer, check_optimizer
 from scratchnet.testing.twins import torch_twin
 
-PICTURES = [torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))]
+IMAGES = [torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))]
 
 
 def conv(kind: type) -> Callable[[], scratchnet.Module]:
@@ -90,10 +90,10 @@ LAYERS = {
         "fresh_each_batch",
         "output after a batch of",
     ),
-    faulty.BiasOfOnePicture: (
-        conv(faulty.BiasOfOnePicture),
+    faulty.BiasOfOneImage: (
+        conv(faulty.BiasOfOneImage),
         "batch_sum",
-        "gradient of bias for a batch of 2 is that of picture 0 alone: sum over the batch",
+        "gradient of bias for a batch of 2 is that of image 0 alone: sum over the batch",
     ),
     faulty.InPlaceReLU: (faulty.InPlaceReLU, "inputs_untouched", "forward wrote to input 0"),
     faulty.OutputIsAView: (
@@ -130,12 +130,12 @@ LAYERS = {
     faulty.CentredOverTheBatch: (
         faulty.CentredOverTheBatch,
         "batch_independence",
-        "output of picture 0 alone",
+        "output of image 0 alone",
     ),
     faulty.NanFromNothing: (
         conv(faulty.NanFromNothing),
         "empty_batch",
-        "gradient of bias: expected 0 from no pictures, got .*nan",
+        "gradient of bias: expected 0 from no images, got .*nan",
     ),
     faulty.ReadsMemoryInOrder: (
         faulty.ReadsMemoryInOrder,
@@ -228,13 +228,13 @@ def the_failure(results: list[Result], check: str, message: str) -> None:
 
 @pytest.mark.parametrize("right", RIGHT, ids=lambda kind: kind.__name__)
 def test_what_the_mutants_are_made_of_is_right(right: type) -> None:
-    check_layer(RIGHT[right], PICTURES, twin=twin_of(RIGHT[right]))
+    check_layer(RIGHT[right], IMAGES, twin=twin_of(RIGHT[right]))
 
 
 @pytest.mark.parametrize("mutant", LAYERS, ids=lambda kind: kind.__name__)
 def test_layers(mutant: type) -> None:
     factory, check, message = LAYERS[mutant]
-    results = check_layer(factory, PICTURES, twin=twin_of(factory), on_fail=None)
+    results = check_layer(factory, IMAGES, twin=twin_of(factory), on_fail=None)
     the_failure(results, check, message)
     first = next(result for result in results if not result.ok)
     assert first.name == check, f"{first.name} failed first: {first.message}"

@@ -12,8 +12,8 @@ import torch
 from freshenv import FreshEnvironment
 
 import scratchnet
-from scratchnet import new_plugin
 from scratchnet.errors import ArgumentError
+from scratchnet.scaffold import new_plugin
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 EXAMPLES = sorted(path.name for path in PLUGINS.iterdir() if path.is_dir())

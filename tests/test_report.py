@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scratchnet.report import before_after, psnr_curve, sheet
+from scratchnet.report.figures import before_after, psnr_curve, sheet
 
 
 def read(path: Path) -> np.ndarray:
@@ -16,7 +16,7 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 100])
-def test_the_curve_is_a_picture_and_the_same_each_time(tmp_path: Path, epochs: int) -> None:
+def test_the_curve_is_a_image_and_the_same_each_time(tmp_path: Path, epochs: int) -> None:
     values = [20 + 0.01 * i for i in range(epochs)]
     for name in ("a.png", "b.png"):
         psnr_curve(tmp_path / name, range(1, epochs + 1), values, noisy_psnr=20.5, title="t")
@@ -27,7 +27,7 @@ def test_the_curve_is_a_picture_and_the_same_each_time(tmp_path: Path, epochs: i
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_sheet_shows_every_pixel_of_every_picture_in_its_place(tmp_path: Path) -> None:
+def test_a_sheet_shows_every_pixel_of_every_image_in_its_place(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
         (name, [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(3)], ["x"] * 3)
@@ -36,9 +36,9 @@ def test_a_sheet_shows_every_pixel_of_every_picture_in_its_place(tmp_path: Path)
     sheet(tmp_path / "s.png", rows, cell=80)
     shown = read(tmp_path / "s.png")
     positions = []
-    for _, pictures, _ in rows:
-        for picture in pictures:
-            enlarged = picture.repeat(10, axis=0).repeat(10, axis=1)
+    for _, images, _ in rows:
+        for image in images:
+            enlarged = image.repeat(10, axis=0).repeat(10, axis=1)
             hits = [
                 (y, x)
                 for y in range(shown.shape[0] - 79)
@@ -55,7 +55,7 @@ def test_a_sheet_shows_every_pixel_of_every_picture_in_its_place(tmp_path: Path)
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 5, 1), (40, 30, 4), (1000, 700, 3), (3, 900, 2)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_before_and_after_takes_any_picture(
+def test_before_and_after_takes_any_image(
     tmp_path: Path, shape: tuple[int, ...], dtype: type
 ) -> None:
     before = np.zeros(shape, dtype)

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 import scratchnet
-from scratchnet import backends, checkpoint, runs, sources
-from scratchnet.config import TrainConfig, load_config
+from scratchnet import backends
 from scratchnet.errors import ScratchnetError
-from scratchnet.training import Callback, DivergedError, Epoch, Step, Trainer
+from scratchnet.training import checkpoint, runs, sources
+from scratchnet.training.config import TrainConfig, load_config
+from scratchnet.training.trainer import Callback, DivergedError, Epoch, Step, Trainer
 
 FILES = [
     "checkpoint.safetensors",
@@ -75,8 +76,8 @@ def test_a_run_leaves_all_that_is_needed_to_see_use_and_repeat_it(
     model = scratchnet.load(run.out / "model.safetensors")
     assert model.forward(torch.rand(1, 3, 5, 7)).shape == (1, 3, 5, 7)
     assert list(checkpoint.describe(run.out / "model.safetensors")["args"]) == ["channels", "depth"]
-    for picture in ("psnr.png", "samples.png"):
-        with Image.open(run.out / picture) as image:
+    for image in ("psnr.png", "samples.png"):
+        with Image.open(run.out / image) as image:
             assert min(image.size) > 300
     made_by = json.loads((run.out / "config.json").read_text())["made_by"]
     assert made_by["torch"] == torch.__version__
@@ -205,16 +206,14 @@ def test_data_can_be_limited(config: TrainConfig) -> None:
     assert (len(whole.noisy_a), len(whole.val_target)) == (24, 6)
 
 
-def test_pictures_from_folders(tmp_path: Path) -> None:
+def test_images_from_folders(tmp_path: Path) -> None:
     for folder, seed in (("clean", None), ("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         for i in range(4):
-            picture = tiny.clean_pictures(1, 48, 40, seed=i)
+            image = tiny.clean_images(1, 48, 40, seed=i)
             if seed is not None:
-                picture = tiny.noisy(picture, seed)
-            Image.fromarray(picture[0].permute(1, 2, 0).numpy()).save(
-                tmp_path / folder / f"{i}.png"
-            )
+                image = tiny.noisy(image, seed)
+            Image.fromarray(image[0].permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i}.png")
     config = tiny.config(noise="gaussian:20", epochs=1)
     clean = sources.load_data(config.with_options(images=str(tmp_path / "clean")))
     assert clean.noisy_a.shape == (24, 3, 16, 16)
@@ -231,4 +230,4 @@ def test_validation_data_alone_are_those_of_the_training(config: TrainConfig) ->
         both, alone = sources.load_data(settings), sources.load_validation(settings)
         assert torch.equal(both.val_noisy, alone.val_noisy)
         assert torch.equal(both.val_target, alone.val_target)
-        assert alone.source.startswith("6 validation pictures of 16x16 ")
+        assert alone.source.startswith("6 validation images of 16x16 ")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scratchnet import schedule
 from scratchnet.errors import ArgumentError
+from scratchnet.optim import schedule
 
 
 def torch_factors(total: int, make: object) -> list[float]:

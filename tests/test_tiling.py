@@ -6,8 +6,8 @@ from torch import Tensor
 
 import scratchnet
 from scratchnet import models
+from scratchnet.denoise.tiles import Geometry, geometry, tiled
 from scratchnet.errors import ScratchnetError
-from scratchnet.tiling import Geometry, geometry, tiled
 
 
 def seeded(name: str, **args: int) -> scratchnet.Module:
@@ -60,7 +60,7 @@ def test_measuring_leaves_the_network_alone() -> None:
 
 
 class Mean(scratchnet.Module):
-    """Looks at the whole picture."""
+    """Looks at the whole image."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
@@ -91,7 +91,7 @@ def apply(model: scratchnet.Module, x: Tensor, tile: int) -> tuple[Tensor, list[
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (37, 53), (64, 16)])
 @pytest.mark.parametrize("tile", [7, 16])
-def test_tiles_make_the_picture_that_one_piece_makes(size: tuple[int, int], tile: int) -> None:
+def test_tiles_make_the_image_that_one_piece_makes(size: tuple[int, int], tile: int) -> None:
     model = seeded("residual", channels=4, depth=3).to(dtype=torch.float64).eval()
     x = torch.rand((1, 3, *size), dtype=torch.float64)
     out, tiles = apply(model, x, tile)

@@ -7,11 +7,10 @@ import tiny
 import torch
 
 import scratchnet
-from scratchnet import schedule
 from scratchnet.data import batches, to_float
 from scratchnet.errors import ScratchnetError, ShapeError
-from scratchnet.optim import SGD, Adam, Optimizer
-from scratchnet.training import Callback, DivergedError, Epoch, Step, Trainer
+from scratchnet.optim import SGD, Adam, Optimizer, schedule
+from scratchnet.training.trainer import Callback, DivergedError, Epoch, Step, Trainer
 
 OPTIMIZERS: dict[str, Callable[[scratchnet.Module], Optimizer]] = {
     "sgd": lambda m: SGD(m.param(), 0.5, momentum=0.9, nesterov=True),
@@ -140,21 +139,21 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     assert resumed.step == whole.step == 9
 
 
-def test_augmented_training_also_learns_from_the_second_picture_of_a_pair() -> None:
+def test_augmented_training_also_learns_from_the_second_image_of_a_pair() -> None:
     """Without, the second one is only ever a target, and never upside down."""
     trainer = make(augment=True)
     a, b = trainer.data.noisy_a, trainer.data.noisy_b
-    inputs = [picture for _ in range(60) for noisy, _ in trainer.batches() for picture in noisy]
+    inputs = [image for _ in range(60) for noisy, _ in trainer.batches() for image in noisy]
 
-    def seen(pictures: torch.Tensor) -> bool:
-        floats = to_float(pictures)
+    def seen(images: torch.Tensor) -> bool:
+        floats = to_float(images)
         return any(torch.equal(x, one) for x in inputs for one in floats)
 
     assert seen(a)
     assert seen(b)
     assert seen(a.flip(2))
     assert seen(b.flip(3).transpose(2, 3))
-    plain = [picture for noisy, _ in make().batches() for picture in noisy]
+    plain = [image for noisy, _ in make().batches() for image in noisy]
     assert {tuple(p.flatten().tolist()) for p in plain} == {
         tuple(p.flatten().tolist()) for p in to_float(a)
     }

@@ -95,7 +95,7 @@ def test_arguments_in_the_order_of_the_course() -> None:
     }
 
 
-def test_a_kernel_larger_than_the_upsampled_picture(backend: str) -> None:
+def test_a_kernel_larger_than_the_upsampled_image(backend: str) -> None:
     layer = scratchnet.Upsampling(3, 4, 7, scale_factor=2)
     with pytest.raises(scratchnet.errors.ShapeError, match="6x10, smaller than the kernel's 7x7"):
         layer(torch.zeros(1, 3, 3, 5))

@@ -1,4 +1,4 @@
-"""Pictures and settings so small that a test can afford a whole training."""
+"""Images and settings so small that a test can afford a whole training."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs
+from scratchnet.training.config import TrainConfig
 
 
-def clean_pictures(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+def clean_images(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     """Smooth colour gradients, uint8 (n, 3, height, width)."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.linspace(0, 1, height)[:, None]
@@ -28,7 +28,7 @@ def noisy(clean: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def pairs(n: int = 24, n_val: int = 6, height: int = 16, width: int = 16) -> NoisyPairs:
-    clean, val = clean_pictures(n, height, width), clean_pictures(n_val, height, width, seed=9)
+    clean, val = clean_images(n, height, width), clean_images(n_val, height, width, seed=9)
     return NoisyPairs(
         noisy(clean, 1), noisy(clean, 2), noisy(val, 3), val, val_is_clean=True, source="gradients"
     )

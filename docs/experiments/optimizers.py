@@ -25,15 +25,15 @@ from torch import Tensor
 
 from scratchnet import MSE, Module
 from scratchnet.cli.console import console
-from scratchnet.config import TrainConfig, preset
 from scratchnet.data import NoisyPairs, to_float
-from scratchnet.evaluation import score_noisy
-from scratchnet.files import atomic, write_text
+from scratchnet.denoise.evaluation import score_noisy
+from scratchnet.io.files import atomic, write_text
 from scratchnet.optim import Params
-from scratchnet.report import MUTED
-from scratchnet.runs import make_trainer
-from scratchnet.sources import load_data
-from scratchnet.training import Callback, DivergedError, Epoch, Step, Trainer
+from scratchnet.report.figures import MUTED
+from scratchnet.training.config import TrainConfig, preset
+from scratchnet.training.runs import make_trainer
+from scratchnet.training.sources import load_data
+from scratchnet.training.trainer import Callback, DivergedError, Epoch, Step, Trainer
 
 
 def sgd(lr: float, momentum: float = 0.0, **more: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ GROUPS: dict[str, list[dict[str, Any]]] = {
 }
 _NAMES = {"lr": "lr", "momentum": "momentum", "dampening": "dampening", "weight_decay": "decay"}
 
-CURVATURE_PICTURES, POWER_STEPS = 80, 40
+CURVATURE_IMAGES, POWER_STEPS = 80, 40
 LEAST_SHOWN = 15.0  # dB: the figure shows what is above, and names what is not
 
 
@@ -97,8 +97,7 @@ def curvature(model: Module, data: NoisyPairs) -> float:
     """
     model = copy.deepcopy(model).to(dtype=torch.float64).train()
     noisy, target = (
-        to_float(pictures[:CURVATURE_PICTURES]).double()
-        for pictures in (data.noisy_a, data.noisy_b)
+        to_float(images[:CURVATURE_IMAGES]).double() for images in (data.noisy_a, data.noisy_b)
     )
     params, epsilon = model.param(), 1e-4
     start = flat([value for value, _ in params])
@@ -239,7 +238,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ...: of weights, batches")
     parser.add_argument("--n-train", type=int, help="so many of the pairs (default: all)")
-    parser.add_argument("--n-val", type=int, help="so many validation pictures (default: all)")
+    parser.add_argument("--n-val", type=int, help="so many validation images (default: all)")
     parser.add_argument("--threads", type=int, help="default: torch's")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -248,7 +247,7 @@ def main() -> None:
         data=arguments.data, n_train=arguments.n_train, n_val=arguments.n_val
     )
     base = base.replace(epochs=arguments.epochs)
-    with console().status("preparing pictures"):
+    with console().status("preparing images"):
         data = load_data(base)
     counts = {"n_train": len(data.noisy_a), "n_val": len(data.val_noisy), "epochs": base.epochs}
     settings = {"data": data.source, **counts}

@@ -3,7 +3,7 @@
     python docs/experiments/pictures.py RUN... -o SHEET.png
 
 Each RUN is a folder that `scratchnet train` left; it gives a row, named after the folder. The
-pictures are validation pictures of the built-in photographs, with the noise `subpixel`.
+images are validation images of the built-in photographs, with the noise `subpixel`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import study
 
-from scratchnet import checkpoint
 from scratchnet.data import builtin
-from scratchnet.evaluation import NOISY, Method, as_method, sample_sheet
+from scratchnet.denoise.evaluation import NOISY, Method, as_method, sample_sheet
+from scratchnet.training import checkpoint
 
-PICTURES, SIDE = 7, 64
+IMAGES, SIDE = 7, 64
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
     for run in arguments.runs:
         network = checkpoint.load(checkpoint.find_weights(str(run))).eval()
         rows[run.name] = as_method(network)
-    data = builtin("subpixel", n_train=1, n_val=PICTURES, size=SIDE)
-    sample_sheet(arguments.out, data, rows, columns=PICTURES)
+    data = builtin("subpixel", n_train=1, n_val=IMAGES, size=SIDE)
+    sample_sheet(arguments.out, data, rows, columns=IMAGES)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from rich.progress import Progress, TaskID
 from scratchnet.cli.console import console
 from scratchnet.cli.progress import bar
 from scratchnet.errors import ScratchnetError
-from scratchnet.files import read_json, write_json
-from scratchnet.report import GRID, INK
-from scratchnet.training import Callback, Step, Trainer
+from scratchnet.io.files import read_json, write_json
+from scratchnet.report.figures import GRID, INK
+from scratchnet.training.trainer import Callback, Step, Trainer
 
 # Told apart by colour-blind readers (Okabe and Ito), and by their dashes on paper.
 LOOKS: list[tuple[str, Any]] = [
@@ -80,7 +80,7 @@ def carry_out(
     Args:
         names: of all trainings.
         notebook: where the results are and go to.
-        images: how many pictures each training is shown, for the bar.
+        images: how many images each training is shown, for the bar.
         train: does the training of a name, with a callback; its result has the ``"psnr"`` after
             each epoch.
     """

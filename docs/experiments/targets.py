@@ -3,9 +3,9 @@
     python docs/experiments/targets.py -o OUT
 
 Trains the quick preset's network on the built-in photographs, twice for each noise model: the
-second picture of a pair is once another noisy draw and once the clean picture. Everything else is
+second image of a pair is once another noisy draw and once the clean image. Everything else is
 the same: first weights, noisy inputs, order of the batches. Writes a table (OUT/targets.md), a
-sheet of pictures (OUT/targets.png), all numbers (OUT/targets.json) and the networks' weights.
+sheet of images (OUT/targets.png), all numbers (OUT/targets.json) and the networks' weights.
 Stopped, it goes on where it was.
 """
 
@@ -20,35 +20,36 @@ import study
 import torch
 from torch import Tensor
 
-from scratchnet import Module, checkpoint, psnr
-from scratchnet.config import TrainConfig, preset
+from scratchnet import Module, psnr
 from scratchnet.data import NoisyPairs, builtin, parse_noise, to_float, to_uint8
 from scratchnet.data.noise import Impulse
 from scratchnet.data.photographs import PHOTOGRAPHS
-from scratchnet.evaluation import score_method, score_noisy
-from scratchnet.files import write_text
-from scratchnet.report import sheet
-from scratchnet.runs import make_trainer
-from scratchnet.training import Callback
+from scratchnet.denoise.evaluation import score_method, score_noisy
+from scratchnet.io.files import write_text
+from scratchnet.report.figures import sheet
+from scratchnet.training import checkpoint
+from scratchnet.training.config import TrainConfig, preset
+from scratchnet.training.runs import make_trainer
+from scratchnet.training.trainer import Callback
 
 NOISES = ("subpixel", "gaussian:25", "poisson:30", "impulse:0.2")
 TARGETS = ("noisy", "clean")
 
-# The detail on the sheet: photograph, place in it (top, left), side of its noisy picture.
+# The detail on the sheet: photograph, place in it (top, left), side of its noisy image.
 PHOTOGRAPH, PLACE, SIDE = "astronaut", (20, 130), 96
 DARK, BRIGHT = 32, 224
 
 
-def mean_undone(noise: str, picture: Tensor) -> Tensor:
-    """Undo what the mean of the noise does to a picture in 0..1.
+def mean_undone(noise: str, image: Tensor) -> Tensor:
+    """Undo what the mean of the noise does to a image in 0..1.
 
     With impulse noise a pixel is black or white with probability p, else what it was: its mean is
     (1 − p) c + p / 2. The means of the others are the clean c but for the clipping.
     """
     model = parse_noise(noise)
     if isinstance(model, Impulse):
-        picture = (picture - model.probability / 2) / (1 - model.probability)
-    return picture.clamp(0, 1)
+        image = (image - model.probability / 2) / (1 - model.probability)
+    return image.clamp(0, 1)
 
 
 def mean_of_noise(data: NoisyPairs) -> list[float]:
@@ -125,10 +126,10 @@ def draw(path: Path, folder: Path) -> None:
         for target in TARGETS:
             network = checkpoint.load(weights_file(folder, noise, target, 0))
             shown.append(_denoised(network, noisy))
-        labels = [f"{psnr(picture, clean):.1f} dB" for picture in shown]
+        labels = [f"{psnr(image, clean):.1f} dB" for image in shown]
         labels = [f"{noise}, {labels[0]}", *labels[1:], ""]
-        for row, picture, text in zip(rows, [*shown, clean], labels, strict=True):
-            row[1].append(picture[0].permute(1, 2, 0).numpy())
+        for row, image, text in zip(rows, [*shown, clean], labels, strict=True):
+            row[1].append(image[0].permute(1, 2, 0).numpy())
             row[2].append(text)
     sheet(path, rows, cell=2 * SIDE)
 
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="default: the quick preset's")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ...: of everything")
     parser.add_argument("--n-train", type=int, help="pairs; default: the quick preset's")
-    parser.add_argument("--n-val", type=int, help="validation pictures; default: the preset's")
+    parser.add_argument("--n-val", type=int, help="validation images; default: the preset's")
     parser.add_argument("--threads", type=int, help="default: torch's")
     arguments = parser.parse_args()
     if arguments.threads:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch.nn.functional import fold, unfold
 
-from scratchnet.report import GRID, INK, MUTED, NOISY, OURS
+from scratchnet.report.figures import GRID, INK, MUTED, NOISY, OURS
 
 OUT = Path(__file__).parent / "images"
 GREEN, PURPLE = "#2a8f6d", "#a8488f"
@@ -104,14 +104,14 @@ def chain() -> None:
 
 
 def columns() -> None:
-    """Unfold: each receptive field of a 4x4 picture becomes a column of 9 numbers."""
-    picture = torch.arange(16.0).view(1, 1, 4, 4)
-    matrix = unfold(picture, 3)[0].int().numpy()  # (9, 4)
+    """Unfold: each receptive field of a 4x4 image becomes a column of 9 numbers."""
+    image = torch.arange(16.0).view(1, 1, 4, 4)
+    matrix = unfold(image, 3)[0].int().numpy()  # (9, 4)
     figure = Figure(figsize=(9.2, 4.3), layout="constrained")
     axes = figure.subplots()
     blank(axes, 23.5, 11)
     shades = ["#cfe2f6", "#fbe3c8", "#d3eee1", "#f0d9ea"]
-    numbers = picture[0, 0].int().numpy()
+    numbers = image[0, 0].int().numpy()
     for i in range(4):
         row, column = divmod(i, 2)
         x, y = 0.3 + column * 4.9, 9.6 - row * 4.9
@@ -150,11 +150,11 @@ def overlaps() -> None:
 
 
 def upsampling() -> None:
-    """Output = ((Input · A)ᵀ · B)ᵀ, with the matrices of a 2x3 picture."""
-    picture = np.array([[1, 2, 3], [4, 5, 6]])
+    """Output = ((Input · A)ᵀ · B)ᵀ, with the matrices of a 2x3 image."""
+    image = np.array([[1, 2, 3], [4, 5, 6]])
     a = np.eye(3, dtype=int).repeat(2, axis=1)
     b = np.eye(2, dtype=int).repeat(2, axis=1)
-    wide = picture @ a
+    wide = image @ a
     tall = (wide.T @ b).T
     palette = np.array(
         ["", "#cfe2f6", "#fbe3c8", "#d3eee1", "#f0d9ea", "#fff3b8", "#dcdff5"], dtype=object
@@ -172,7 +172,7 @@ def upsampling() -> None:
         grid(axes, np.where(values == 1, "1", ""), x, y, 0.9, colours=face)
         axes.text(x, y + 0.35, title, fontsize=11, color=INK)
 
-    matrix(picture, 0.3, 6.0, "Input")
+    matrix(image, 0.3, 6.0, "Input")
     axes.text(3.5, 5.0, "·", fontsize=18, color=INK)
     selector(a, 4.2, 6.5, "A repeats columns")
     axes.text(10.0, 5.0, "=", fontsize=14, color=INK)
@@ -242,7 +242,7 @@ def tile() -> None:
 
 
 def taps() -> None:
-    """A 3x3 convolution as nine shifted pictures, and what a border leaves out."""
+    """A 3x3 convolution as nine shifted images, and what a border leaves out."""
     figure = Figure(figsize=(9.2, 3.2), layout="constrained")
     axes = figure.subplots()
     blank(axes, 24, 8.2)
@@ -255,7 +255,7 @@ def taps() -> None:
         bottom, right = min(5 + row - 1, 5), min(5 + column - 1, 5)
         face[top:bottom, left:right] = "#cfe2f6"
         grid(axes, np.full((5, 5), ""), x, y, 1.0, colours=face)
-        # where the window of this tap lies: shifted against the picture by one pixel or none
+        # where the window of this tap lies: shifted against the image by one pixel or none
         axes.add_patch(
             Rectangle(
                 (x + column - 1, y - 5 - (row - 1)), 5, 5, fill=False, edgecolor=NOISY, linewidth=2

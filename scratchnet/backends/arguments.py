@@ -23,7 +23,7 @@ def check_conv2d(
     """Return the output's shape, (N, O, H_out, W_out).
 
     Raises:
-        ShapeError: the shapes do not fit each other, or the kernel is larger than the picture.
+        ShapeError: the shapes do not fit each other, or the kernel is larger than the image.
         TypeMismatch: x, weight and bias are of several dtypes.
     """
     if x.dim() != 4 or weight.dim() != 4:
@@ -50,7 +50,7 @@ def check_conv2d(
     rows = h + 2 * padding[0] - dilation[0] * (kh - 1) - 1
     columns = w + 2 * padding[1] - dilation[1] * (kw - 1) - 1
     if rows < 0 or columns < 0:
-        raise ShapeError(f"the {kh}x{kw} kernel is larger than the padded {h}x{w} picture")
+        raise ShapeError(f"the {kh}x{kw} kernel is larger than the padded {h}x{w} image")
     return n, o, rows // stride[0] + 1, columns // stride[1] + 1
 
 

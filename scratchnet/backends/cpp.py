@@ -68,7 +68,7 @@ def _extension() -> Any:
 
 
 class CppChain(Chain):
-    """Links planned for one size of picture; results are in the memory format of the input."""
+    """Links planned for one size of image; results are in the memory format of the input."""
 
     def __init__(self, links: tuple[Link, ...], size: tuple[int, int, int], dtype: torch.dtype):
         module = _extension()
@@ -101,7 +101,7 @@ class CppChain(Chain):
         return grad_x
 
 
-# Planning takes about as long as a small picture; 64 plans cover a network on several sizes.
+# Planning takes about as long as a small image; 64 plans cover a network on several sizes.
 _plan = lru_cache(maxsize=64)(CppChain)
 
 
@@ -198,7 +198,7 @@ class CppBackend(Backend):
     def upsample_conv2d_forward(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
     ) -> Tensor:
-        """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled picture is
+        """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled image is
         never made: docs/adr/0007-upsampling-algebra.md.
         """
         if _by_parts(x, weight, scale, conv):
@@ -313,7 +313,7 @@ def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, An
 
 
 def _upsampled(x: Tensor, scale: Pair) -> Tensor:
-    """Return something of the upsampled picture's shape and dtype, without its memory."""
+    """Return something of the upsampled image's shape and dtype, without its memory."""
     n, c, h, w = x.shape
     return x.new_empty(()).expand(n, c, h * scale[0], w * scale[1])
 

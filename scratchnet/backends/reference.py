@@ -108,7 +108,7 @@ class ReferenceBackend(Backend):
 def _products(
     x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Tensor:
-    """Return W · columns(x), as pictures."""
+    """Return W · columns(x), as images."""
     n, o, kernel = x.shape[0], weight.shape[0], _sides(weight)
     h_out, w_out = _output_size(x, kernel, stride, padding, dilation)
 
@@ -126,13 +126,13 @@ def _folded_products(
     dilation: Pair,
     groups: int,
 ) -> Tensor:
-    """Return fold(Wᵀ · grad_y), pictures of this size."""
+    """Return fold(Wᵀ · grad_y), images of this size."""
     grad_rows = _channel_rows(grad_y, groups)  # (N, G, O/G, L)
     grad_columns = _weight_rows(weight, groups).transpose(1, 2) @ grad_rows  # (N, G, K, L)
-    pictures: Tensor = fold(
+    images: Tensor = fold(
         grad_columns.flatten(1, 2), size, _sides(weight), dilation, padding, stride
     )  # (N, G·K, L) -> (N, C, H, W)
-    return pictures
+    return images
 
 
 def _summed_products(
@@ -207,14 +207,14 @@ def _unfold(
 
 
 def _sides(tensor: Tensor) -> Pair:
-    """Return height and width, of pictures or of kernels."""
+    """Return height and width, of images or of kernels."""
     return tensor.shape[-2], tensor.shape[-1]
 
 
-def _channel_rows(pictures: Tensor, groups: int) -> Tensor:
+def _channel_rows(images: Tensor, groups: int) -> Tensor:
     """Return each channel as a row: (N, O, H, W) -> (N, G, O/G, L)."""
-    n, o, h, w = pictures.shape
-    return pictures.reshape(n, groups, o // groups, h * w)
+    n, o, h, w = images.shape
+    return images.reshape(n, groups, o // groups, h * w)
 
 
 def _weight_rows(weight: Tensor, groups: int) -> Tensor:

@@ -41,7 +41,7 @@ class Case:
         contestants: by name; each is made when its turn comes. The first is what the others are
             compared with.
         expected: computes what should come out, in float64.
-        pictures: that a round works on.
+        images: that a round works on.
         work: roughly the milliseconds of a round, for progress bars.
     """
 
@@ -51,7 +51,7 @@ class Case:
     dtype: torch.dtype
     contestants: Mapping[str, Callable[[], Contestant]]
     expected: Callable[[], Outcome]
-    pictures: int
+    images: int
     work: float
 
 
@@ -100,9 +100,9 @@ class Contest:
         ours, other = self.timings[self.ours], self.timings[name]
         return other.least / ours.least, other.median / ours.median
 
-    def pictures_per_second(self, name: str) -> float:
+    def images_per_second(self, name: str) -> float:
         """At the median round."""
-        return self.case.pictures / self.timings[name].median
+        return self.case.images / self.timings[name].median
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in JSON."""
@@ -114,7 +114,7 @@ class Contest:
                 "median": timing.median,
                 "ratio_of_least": least,
                 "ratio_of_median": median,
-                "pictures_per_second": self.pictures_per_second(name),
+                "images_per_second": self.images_per_second(name),
                 "seconds": timing.seconds,
             }
         return {
@@ -122,7 +122,7 @@ class Contest:
             "title": self.case.title,
             "threads": self.case.threads,
             "dtype": short(self.case.dtype),
-            "pictures": self.case.pictures,
+            "images": self.case.images,
             "compared_with": self.ours,
             "timings": rows,
             "left_out": self.left_out,

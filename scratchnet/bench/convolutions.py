@@ -19,7 +19,7 @@ TORCH, TORCH_LAST = "torch", "torch channels_last"
 
 
 class Shape(NamedTuple):
-    """Of a convolution, with square pictures unless ``width`` is given."""
+    """Of a convolution, with square images unless ``width`` is given."""
 
     batch: int
     in_channels: int
@@ -147,7 +147,7 @@ def case(
         dtype,
         make,
         partial(_exact, shape, dtype),
-        pictures=shape.batch,
+        images=shape.batch,
         work=30 / threads,
     )
 

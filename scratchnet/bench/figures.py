@@ -11,9 +11,9 @@ from scratchnet.bench import convolutions
 from scratchnet.bench.contest import OURS, plural, short
 from scratchnet.bench.machine import lines
 from scratchnet.bench.result import Result
-from scratchnet.files import atomic
-from scratchnet.report import GRID, INK, MUTED
-from scratchnet.report import OURS as BLUE
+from scratchnet.io.files import atomic
+from scratchnet.report.figures import GRID, INK, MUTED
+from scratchnet.report.figures import OURS as BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

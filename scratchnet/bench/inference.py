@@ -11,7 +11,7 @@ from torch import Tensor
 from scratchnet.bench import step
 from scratchnet.bench.contest import Case, Contestant, Outcome, chosen, our_name, plural, short
 from scratchnet.compare import rivals
-from scratchnet.sequential import Sequential
+from scratchnet.layers.containers import Sequential
 
 
 class OurInference:
@@ -19,7 +19,7 @@ class OurInference:
 
     Args:
         model: of which to take the output.
-        x: pictures (N, 3, H, W).
+        x: images (N, 3, H, W).
         backend: to compute with.
     """
 
@@ -68,6 +68,6 @@ def inference_case(
         dtype,
         make,
         exact,
-        pictures=batch,
+        images=batch,
         work=batch * len(make) / 6 / threads,
     )

@@ -16,7 +16,7 @@ from scratchnet.backends import dispatch
 from scratchnet.bench.contest import Case, Contestant, Outcome, chosen, our_name, plural, short
 from scratchnet.compare import rivals
 from scratchnet.errors import ScratchnetError
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
 
@@ -70,7 +70,7 @@ def subjects(
     Args:
         name: of the layer, or ``"package.module:Class"``.
         arguments: of its constructor; if None those of its own ``example()``, or typical ones.
-        shapes: of the inputs; if empty one of 16 pictures of 64x64 where the layer takes it, else
+        shapes: of the inputs; if empty one of 16 images of 64x64 where the layer takes it, else
             that of the example.
         dtype: of layer and inputs.
 
@@ -92,7 +92,7 @@ def subjects(
 
 
 def _enlarged(layer: Module, x: Tensor) -> Tensor:
-    """Return more and larger pictures than ``x`` where the layer takes them, else ``x``."""
+    """Return more and larger images than ``x`` where the layer takes them, else ``x``."""
     if x.dim() != 4:
         return x
     channels = getattr(layer, "in_channels", None)
@@ -212,7 +212,7 @@ def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]
                 dtype,
                 make,
                 partial(_exact, subject, backward),
-                pictures=len(subject.x) if subject.x.dim() else 1,
+                images=len(subject.x) if subject.x.dim() else 1,
                 work=10.0 * len(make),
             )
         )

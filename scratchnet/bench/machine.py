@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from scratchnet import backends
-from scratchnet.facts import facts
+from scratchnet.bench.facts import facts
 
 
 def machine() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """How much more memory a step needs than before it, at its peak: each contestant in a process.
 
-The process first works on a single picture, so that code and libraries are loaded; then on the
+The process first works on a single image, so that code and libraries are loaded; then on the
 whole batch. What counts is the largest resident set since, less the one before: activations,
 gradients, workspaces. malloc is left as it is.
 """
@@ -35,7 +35,7 @@ class Order:
 
     Attributes:
         contestant: its name.
-        batch: pictures.
+        batch: images.
         threads: to compute with.
         layer: name of a layer, or None for the training step of the paper's network.
         arguments: of the layer; None for its own.

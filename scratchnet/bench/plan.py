@@ -37,7 +37,7 @@ class Plan:
 
     Attributes:
         sections: of SECTIONS; empty for all. Not with ``layer``.
-        batches: pictures a step; None for 40 and, in the section "step", for 2 and 256, too.
+        batches: images a step; None for 40 and, in the section "step", for 2 and 256, too.
         threads: None for one a core and, in the section "step", for a single one, too.
         rounds: of everything; None for a number that fits the section.
         backends: of scratchnet; each takes part, and the first is compared with.

@@ -7,7 +7,7 @@ from pathlib import Path
 from scratchnet.bench import figures
 from scratchnet.bench.result import Result
 from scratchnet.bench.tables import text
-from scratchnet.files import write_json, write_text
+from scratchnet.io.files import write_json, write_text
 
 TEXT, FIGURE, NUMBERS = "bench.txt", "bench.png", "bench.json"
 

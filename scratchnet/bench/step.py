@@ -27,16 +27,16 @@ from scratchnet.bench.malloc import ENVIRONMENT
 from scratchnet.compare import rivals
 from scratchnet.compare.course_style import CourseStep
 from scratchnet.compare.jax_process import JaxStep
-from scratchnet.loss import MSE
+from scratchnet.layers.containers import Sequential
+from scratchnet.layers.loss import MSE
 from scratchnet.optim import SGD
-from scratchnet.sequential import Sequential
 from scratchnet.testing.tensors import generator
 
 STEPS = 4
 """Steps whose losses are compared before anything is timed."""
 LR = 0.5
 SIZE = 32
-"""Height and width of the pictures, as in the paper's experiment."""
+"""Height and width of the images, as in the paper's experiment."""
 
 # name: (channels_last, better algebra, compiled)
 TORCH = {
@@ -57,7 +57,7 @@ class OurStep:
 
     Args:
         model: is trained.
-        x: pictures (N, 3, H, W).
+        x: images (N, 3, H, W).
         y: what the network should make of them.
         backend: to compute with.
     """
@@ -116,7 +116,7 @@ class Checked:
 
 
 def start(batch: int, dtype: torch.dtype) -> tuple[Sequential, Tensor, Tensor]:
-    """Return a network, pictures and targets; the same each time."""
+    """Return a network, images and targets; the same each time."""
     model = models.noise2noise(generator=generator(0)).to(dtype=dtype)
     x, y = torch.rand(2, batch, 3, SIZE, SIZE, generator=generator(1)).to(dtype)
     return model, x, y
@@ -150,7 +150,7 @@ def step_case(
     """The training step: forward, MSE, backward of all parameters, SGD.
 
     Args:
-        batch: pictures a step.
+        batch: images a step.
         threads: to compute with.
         dtype: of everything.
         backends: each makes a contestant; the first is the one others are compared with.
@@ -171,7 +171,7 @@ def step_case(
         dtype,
         make,
         partial(_exact_step, batch),
-        pictures=batch,
+        images=batch,
         work=batch * len(make) / 2 / threads,
     )
 
@@ -194,7 +194,7 @@ def course_case(batch: int, threads: int) -> Case:
             COURSE: partial(one_step, COURSE, batch, torch.float64),
         },
         partial(_exact_step, batch),
-        pictures=batch,
+        images=batch,
         work=batch * 30 / threads,
     )
 
@@ -220,7 +220,7 @@ def gflop(model: Sequential, batch: int, size: int = SIZE) -> float:
 
 @cache
 def _exact_step(batch: int) -> Outcome:
-    """The step in float64, by autograd: from the weights and pictures in float32, so for all."""
+    """The step in float64, by autograd: from the weights and images in float32, so for all."""
     model, x, y = start(batch, torch.float32)
     names = [name for name, _, _ in model.named_param()]
     net = rivals.network(deepcopy(model).to(dtype=torch.float64), channels_last=False)

@@ -76,7 +76,7 @@ def _contest(contest: Contest, result: Result) -> Table:
                 f"{1e3 * timing.median:.2f}",
                 _times(least),
                 _times(median),
-                f"{contest.pictures_per_second(name):,.0f}",
+                f"{contest.images_per_second(name):,.0f}",
             ]
         )
     notes = _left_out(contest.left_out)
@@ -84,7 +84,7 @@ def _contest(contest: Contest, result: Result) -> Table:
         notes = [*_floor(contest, result), *notes]
     return Table(
         f"{contest.case.title}, {plural(_rounds([contest]), 'round')}",
-        ["", "least ms", "median ms", "of least", "of median", "pictures/s"],
+        ["", "least ms", "median ms", "of least", "of median", "images/s"],
         rows,
         notes,
     )
@@ -95,7 +95,7 @@ def _floor(contest: Contest, result: Result) -> list[str]:
     timing, speed = contest.timings.get(contest.ours), result.sgemm.get(contest.case.threads)
     if timing is None or speed is None or short(contest.case.dtype) != "float32":
         return []
-    arithmetic = step.gflop(step.start(1, contest.case.dtype)[0], contest.case.pictures)
+    arithmetic = step.gflop(step.start(1, contest.case.dtype)[0], contest.case.images)
     floor = arithmetic / speed
     return [
         f"{contest.ours}: {timing.least / floor:.2f} times (median {timing.median / floor:.2f}) "
@@ -106,9 +106,9 @@ def _floor(contest: Contest, result: Result) -> list[str]:
 def _threads(contests: Sequence[Contest]) -> list[Table]:
     """How much faster more threads are than the fewest."""
     made = []
-    for pictures in sorted({c.case.pictures for c in contests}):
+    for images in sorted({c.case.images for c in contests}):
         alike = sorted(
-            (c for c in contests if c.case.pictures == pictures), key=lambda c: c.case.threads
+            (c for c in contests if c.case.images == images), key=lambda c: c.case.threads
         )
         first = alike[0]
         rows = []
@@ -120,7 +120,7 @@ def _threads(contests: Sequence[Contest]) -> list[Table]:
         if rows:
             counts = [f"{plural(c.case.threads, 'thread')}" for c in alike[1:]]
             what = f"times as fast as {plural(first.case.threads, 'thread')}, by medians"
-            made.append(Table(f"training step, batch {pictures}: {what}", ["", *counts], rows))
+            made.append(Table(f"training step, batch {images}: {what}", ["", *counts], rows))
     return made
 
 

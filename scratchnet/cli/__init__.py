@@ -46,11 +46,11 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Train image denoisers without clean pictures, on layers whose gradients are written by hand.
+    """Train image denoisers without clean images, on layers whose gradients are written by hand.
 
-    Start with `scratchnet train`: about a minute later there is a network and pictures of what it
+    Start with `scratchnet train`: about a minute later there is a network and images of what it
         does.
-    Then `scratchnet denoise IN OUT` applies it to pictures of your own.
+    Then `scratchnet denoise IN OUT` applies it to images of your own.
     """
 
 

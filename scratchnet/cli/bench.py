@@ -40,7 +40,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="N[,N]...",
-            help="Pictures a step.",
+            help="Images a step.",
             show_default="40, and for `step` 2 and 256, too",
         ),
     ] = None,
@@ -116,7 +116,7 @@ def bench(
             "--input",
             metavar="N,C,H,W",
             help="Shape of an input; repeatable.",
-            show_default="16 pictures of 64x64",
+            show_default="16 images of 64x64",
             rich_help_panel=LAYER,
         ),
     ] = None,
@@ -153,8 +153,8 @@ def bench(
 
     `scratchnet bench --layer my-layer --input 16,8,64,64` – a plugin's layer, on each backend
     """
-    from scratchnet import rundir
     from scratchnet.cli.console import console
+    from scratchnet.training import rundir
 
     if out is not None:
         rundir.check_out(out, force=force)
@@ -255,7 +255,8 @@ def _run(screen: Console, plan: Plan) -> Result:
 
 
 def _write(result: Result, out: Path | None) -> Path:
-    from scratchnet import bench, rundir
+    from scratchnet import bench
+    from scratchnet.training import rundir
 
     if out is None:
         try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from scratchnet.compare import Comparison
-    from scratchnet.config import TrainConfig
+    from scratchnet.training.config import TrainConfig
 
 TRAINING = "Training"
 
@@ -59,7 +59,7 @@ def compare(
             "--preset",
             metavar="NAME",
             help="Settings of `scratchnet train` to start from, such as `paper`.",
-            show_default="the paper's network, learning with momentum on a few pictures",
+            show_default="the paper's network, learning with momentum on a few images",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -116,7 +116,7 @@ def compare(
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Noise to add where the pictures are clean, as for `scratchnet train`.",
+            help="Noise to add where the images are clean, as for `scratchnet train`.",
             rich_help_panel=options.DATA,
         ),
     ] = None,
@@ -130,13 +130,13 @@ def compare(
     ] = None,
     n_val: Annotated[
         int | None,
-        typer.Option(min=1, help="Validation pictures (likewise).", rich_help_panel=options.DATA),
+        typer.Option(min=1, help="Validation images (likewise).", rich_help_panel=options.DATA),
     ] = None,
     size: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Side of the pictures that are cut, in pixels.",
+            help="Side of the images that are cut, in pixels.",
             rich_help_panel=options.DATA,
             show_default="32",
         ),
@@ -161,8 +161,8 @@ def compare(
     `scratchnet compare --preset paper --data DIR --torch-seeds 1 -o out` – the paper's experiment:
     hours, nearly all of them torch.nn's
     """
-    from scratchnet import rundir
     from scratchnet.cli.console import console
+    from scratchnet.training import rundir
 
     if out is not None:
         rundir.check_out(out, force=force)
@@ -211,7 +211,7 @@ def compare(
 
 def _settings(preset_name: str | None, config: Path | None) -> TrainConfig:
     from scratchnet.compare import DEFAULTS
-    from scratchnet.config import load_config, preset
+    from scratchnet.training.config import load_config, preset
 
     if preset_name is not None and config is not None:
         raise ScratchnetError(
@@ -230,12 +230,13 @@ def _run(
     layout: Layout,
     memory: bool,
 ) -> Comparison:
-    from scratchnet import compare, sources
+    from scratchnet import compare
     from scratchnet.cli.progress import bar
+    from scratchnet.training import sources
 
     layouts = ["contiguous", "channels-last"] if layout == "both" else [layout]
     with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
-        task = progress.add_task("comparing", total=None, what="preparing pictures")
+        task = progress.add_task("comparing", total=None, what="preparing images")
         pairs = sources.load_data(settings)
         progress.update(
             task,
@@ -255,7 +256,8 @@ def _run(
 
 
 def _write(result: Comparison, out: Path | None) -> Path:
-    from scratchnet import compare, rundir
+    from scratchnet import compare
+    from scratchnet.training import rundir
 
     if out is None:
         try:

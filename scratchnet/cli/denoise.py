@@ -13,13 +13,13 @@ from scratchnet.cli import options
 def denoise(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="IN", help="Pictures, or folders of them.", show_default=False),
+        typer.Argument(metavar="IN", help="Images, or folders of them.", show_default=False),
     ],
     out: Annotated[
         Path,
         typer.Argument(
             metavar="OUT",
-            help="Where to write: a file for one picture, a folder for several.",
+            help="Where to write: a file for one image, a folder for several.",
             show_default=False,
         ),
     ],
@@ -47,7 +47,7 @@ def denoise(
         bool,
         typer.Option(
             "--self-ensemble",
-            help="Take the mean over all ways to mirror and turn the picture: a little better, 8 "
+            help="Take the mean over all ways to mirror and turn the image: a little better, 8 "
             "times as long.",
         ),
     ] = False,
@@ -57,12 +57,12 @@ def denoise(
     threads: options.Threads = None,
     verify: options.Verify = False,
 ) -> None:
-    """Denoise pictures of any size and kind.
+    """Denoise images of any size and kind.
 
     Grey stays grey, transparency, 8 or 16 bits per channel, EXIF data and colour profile are kept.
     The format follows the ending of OUT: .png, .tif, .jpg, .webp and what else Pillow writes. Large
-    pictures are done in tiles, without a seam and in bounded memory. OUT may be an existing folder,
-    or with several inputs a new one; the pictures of an input folder keep their places below it.
+    images are done in tiles, without a seam and in bounded memory. OUT may be an existing folder,
+    or with several inputs a new one; the images of an input folder keep their places below it.
     Nothing that exists is replaced without `--force`.
 
     **Examples**
@@ -73,13 +73,13 @@ def denoise(
 
     `scratchnet denoise --weights runs/quick-1 ~/Pictures/scans cleaned/`
     """
-    from scratchnet import checkpoint
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import bar
-    from scratchnet.denoise import Denoiser, denoise_file
+    from scratchnet.denoise.denoiser import Denoiser, denoise_file
+    from scratchnet.denoise.jobs import compare_path, plan
+    from scratchnet.denoise.tiles import TILE
     from scratchnet.errors import ScratchnetError
-    from scratchnet.jobs import compare_path, plan
-    from scratchnet.tiling import TILE
+    from scratchnet.training import checkpoint
 
     jobs = plan(inputs, out, force=force, compare=compare)
     screen, failures = console(), []
@@ -87,7 +87,7 @@ def denoise(
         network = checkpoint.load_own(checkpoint.find_weights(weights), model)
         denoiser = Denoiser(network, tile=tile or TILE, ensemble=self_ensemble)
         with bar(screen, "{task.percentage:3.0f}%") as progress:
-            whole = progress.add_task("pictures", total=len(jobs), visible=len(jobs) > 1)
+            whole = progress.add_task("images", total=len(jobs), visible=len(jobs) > 1)
             for job in jobs:
                 task = progress.add_task(job.source.name, total=1.0)
                 try:
@@ -98,7 +98,7 @@ def denoise(
                         on_share=lambda share, task=task: progress.update(task, advance=share),  # type: ignore[misc]
                     )
                 except ScratchnetError as error:
-                    failures.append(str(error))  # the other pictures are still worth doing
+                    failures.append(str(error))  # the other images are still worth doing
                 else:
                     screen.print(str(job.target), markup=False, highlight=False, soft_wrap=True)
                     if compare:
@@ -114,6 +114,5 @@ def denoise(
         raise ScratchnetError(failures[0])
     if failures:
         raise ScratchnetError(
-            f"{len(failures)} of {len(jobs)} pictures could not be done:\n  "
-            + "\n  ".join(failures)
+            f"{len(failures)} of {len(jobs)} images could not be done:\n  " + "\n  ".join(failures)
         )

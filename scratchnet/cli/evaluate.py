@@ -14,7 +14,7 @@ from scratchnet.errors import ScratchnetError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scratchnet.evaluation import Scores
+    from scratchnet.denoise.evaluation import Scores
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Noise to add where the pictures are clean, as for `scratchnet train`. "
+            help="Noise to add where the images are clean, as for `scratchnet train`. "
             "[default: as trained]",
             rich_help_panel=options.DATA,
         ),
@@ -40,7 +40,7 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="N",
-            help="Validation pictures. [default: as trained]",
+            help="Validation images. [default: as trained]",
             rich_help_panel=options.DATA,
         ),
     ] = None,
@@ -49,7 +49,7 @@ def evaluate(
         typer.Option(
             min=1,
             metavar="N",
-            help="Side of the pictures that are cut, in pixels. [default: as trained]",
+            help="Side of the images that are cut, in pixels. [default: as trained]",
             rich_help_panel=options.DATA,
         ),
     ] = None,
@@ -59,7 +59,7 @@ def evaluate(
             "--out",
             "-o",
             metavar="FILE.png",
-            help="Save a sheet of pictures: noisy, denoised, clean.",
+            help="Save a sheet of images: noisy, denoised, clean.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -78,21 +78,22 @@ def evaluate(
     """Measure a denoiser, beside the noisy input and two classical denoisers.
 
     PSNR comes in both current definitions: pooled is that of the mean squared error over
-    everything, per image is the mean of the pictures' own. Unless options say otherwise the data
-    are those that the weights were trained with; no validation picture is among the training ones.
+    everything, per image is the mean of the images' own. Unless options say otherwise the data
+    are those that the weights were trained with; no validation image is among the training ones.
 
     **Examples**
 
     `scratchnet evaluate runs/quick-1` – the figures of a run
 
     `scratchnet evaluate runs/quick-1 --noise gaussian:25 --out sheet.png` – on other noise, and
-    with pictures
+    with images
 
     `scratchnet evaluate noise2noise --data DIR --json`
     """
-    from scratchnet import checkpoint, evaluation, runs, sources
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import bar
+    from scratchnet.denoise import evaluation
+    from scratchnet.training import checkpoint, runs, sources
 
     if out is not None and out.suffix.lower() != ".png":
         raise ScratchnetError(f"--out: expected a file that ends in .png, got {out}")
@@ -105,7 +106,7 @@ def evaluate(
     with options.machine(backend, threads, verify):
         network = checkpoint.load_own(path, model)
         with bar(screen) as progress:
-            task = progress.add_task("preparing pictures", total=None)
+            task = progress.add_task("preparing images", total=None)
             pairs = sources.load_validation(settings)
             methods = evaluation.all_methods(network, settings.model, ensemble=self_ensemble)
             progress.update(task, total=len(methods), description="noisy input")
@@ -119,9 +120,7 @@ def evaluate(
         _print_json(str(path), pairs.source, pairs.val_is_clean, scores)
     else:
         screen.print(_table(scores))
-        against = (
-            "" if pairs.val_is_clean else " (PSNR against a second noisy picture: it stays low)"
-        )
+        against = "" if pairs.val_is_clean else " (PSNR against a second noisy image: it stays low)"
         screen.print(pairs.source + against, markup=False, style="dim", soft_wrap=True)
 
 

@@ -37,7 +37,7 @@ def new_plugin(
 
     `scratchnet new-plugin my-backend --kind backend` – a backend to fill in, operation by operation
     """
-    from scratchnet.new_plugin import write
+    from scratchnet.scaffold.new_plugin import write
 
     folder = write(name, kind, into=into)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())

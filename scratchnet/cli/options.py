@@ -13,7 +13,7 @@ import typer
 from scratchnet.errors import ScratchnetError
 
 VERIFY_VARIABLE = "SCRATCHNET_VERIFY"
-DATA, MACHINE = "Pictures", "Machine"
+DATA, MACHINE = "Images", "Machine"
 
 Backend = Annotated[
     str | None,
@@ -54,14 +54,14 @@ Data = Annotated[
 Images = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Any folder of clean pictures; noise is added.", rich_help_panel=DATA
+        metavar="DIR", help="Any folder of clean images; noise is added.", rich_help_panel=DATA
     ),
 ]
 NoisyA = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder of noisy pictures; with `--noisy-b`, a folder of the same scenes under the "
+        help="Folder of noisy images; with `--noisy-b`, a folder of the same scenes under the "
         "same names with other noise.",
         rich_help_panel=DATA,
     ),
@@ -88,7 +88,7 @@ Tile = Annotated[
     typer.Option(
         min=1,
         metavar="PIXELS",
-        help="Side of the tiles that large pictures are cut into; smaller needs less memory. "
+        help="Side of the tiles that large images are cut into; smaller needs less memory. "
         "[default: 256]",
         rich_help_panel=MACHINE,
     ),

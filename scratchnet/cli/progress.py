@@ -16,8 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from scratchnet.evaluation import score_noisy
-from scratchnet.training import Callback, Epoch, Step, Trainer
+from scratchnet.denoise.evaluation import score_noisy
+from scratchnet.training.trainer import Callback, Epoch, Step, Trainer
 
 
 def bar(screen: Console, *columns: str) -> Progress:
@@ -65,9 +65,9 @@ class TrainingProgress(Callback):
         self.images, self.since, self.loss = 0, 0.0, 0.0
 
     def __enter__(self) -> TrainingProgress:
-        """Show the bar, waiting for the pictures."""
+        """Show the bar, waiting for the images."""
         self.progress.start()
-        self.task = self.progress.add_task("preparing pictures", total=None, rate="–", loss="–")
+        self.task = self.progress.add_task("preparing images", total=None, rate="–", loss="–")
         return self
 
     def __exit__(
@@ -109,7 +109,7 @@ class TrainingProgress(Callback):
         )
 
     def on_validate(self, trainer: Trainer) -> None:
-        """Say so: on many validation pictures it takes a while."""
+        """Say so: on many validation images it takes a while."""
         self._update(description="validating")
 
     def on_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
@@ -125,7 +125,7 @@ class TrainingProgress(Callback):
             soft_wrap=True,
         )
         if epoch.epoch == trainer.epochs:
-            self._update(description="drawing pictures")
+            self._update(description="drawing images")
         self._start_clock()
 
     def _start_clock(self) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from scratchnet.cli import options
-from scratchnet.config import PRESETS, TrainConfig, load_config, preset
 from scratchnet.errors import ScratchnetError
+from scratchnet.training.config import PRESETS, TrainConfig, load_config, preset
 
 RUN, MODEL, OPTIMIZER = "Run", "Network", "Optimizer"
 
@@ -76,7 +76,7 @@ def train(
     seed: Annotated[
         int | None,
         _option(
-            "Decides initial weights, pictures, noise and order of batches.",
+            "Decides initial weights, images, noise and order of batches.",
             RUN,
             "seed",
             metavar="N",
@@ -106,13 +106,13 @@ def train(
     n_val: Annotated[
         int | None,
         _option(
-            "Validation pictures (with --data: at most).", options.DATA, "n_val", metavar="N", min=1
+            "Validation images (with --data: at most).", options.DATA, "n_val", metavar="N", min=1
         ),
     ] = None,
     size: Annotated[
         int | None,
         _option(
-            "Side of the pictures that are cut, in pixels.",
+            "Side of the images that are cut, in pixels.",
             options.DATA,
             "size",
             metavar="N",
@@ -177,9 +177,9 @@ def train(
     threads: options.Threads = None,
     verify: options.Verify = False,
 ) -> None:
-    """Train a denoiser from pairs of noisy pictures; no clean ones are needed.
+    """Train a denoiser from pairs of noisy images; no clean ones are needed.
 
-    The run's folder then holds the weights (`model.safetensors`), `samples.png` with pictures
+    The run's folder then holds the weights (`model.safetensors`), `samples.png` with images
     before and after, `psnr.png`, `metrics.csv`, and `config.json`, from which the run can be
     repeated. With the same seed, backend and number of threads the weights are the same, bit for
     bit.
@@ -189,19 +189,19 @@ def train(
     `scratchnet train` – a first denoiser, on built-in photographs, in about a minute
 
     `scratchnet train --noise gaussian:25 --images ~/Pictures` – for noise like a camera's, from
-    pictures of your own
+    images of your own
 
     `scratchnet train --preset paper --data DIR` – the paper's network and settings
 
-    `scratchnet train --preset best --data DIR` – a larger network, for better pictures
+    `scratchnet train --preset best --data DIR` – a larger network, for better images
 
     `scratchnet train --resume --out runs/quick-1` – go on with an interrupted run
     """
     from rich.markup import escape
 
-    from scratchnet import rundir, runs
     from scratchnet.cli.console import console
     from scratchnet.cli.progress import TrainingProgress
+    from scratchnet.training import rundir, runs
 
     given = {
         "epochs": epochs, "augment": augment, "seed": seed,
@@ -240,7 +240,7 @@ def train(
 def _settings(
     preset_name: str | None, config: Path | None, out: Path | None, *, resume: bool, force: bool
 ) -> TrainConfig:
-    from scratchnet import rundir, runs
+    from scratchnet.training import rundir, runs
 
     if resume and out is not None:
         return runs.resumable(out)

@@ -11,8 +11,8 @@ from torch.nn.functional import conv_transpose2d
 
 from scratchnet.errors import ArgumentError
 from scratchnet.interop import to_torch
+from scratchnet.layers.containers import Sequential
 from scratchnet.layers.upsampling import Upsampling
-from scratchnet.sequential import Sequential
 
 
 class BoxedUpsampling(nn.Module):

@@ -7,17 +7,17 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from scratchnet.config import TrainConfig
 from scratchnet.data import to_float
+from scratchnet.denoise.evaluation import Method, as_method
 from scratchnet.errors import ScratchnetError
-from scratchnet.evaluation import Method, as_method
 from scratchnet.interop import to_torch
-from scratchnet.loss import MSE
-from scratchnet.training import Trainer
+from scratchnet.layers.loss import MSE
+from scratchnet.training.config import TrainConfig
+from scratchnet.training.trainer import Trainer
 
 OURS, TORCH, TORCH_LAST = "scratchnet", "torch.nn", "torch.nn channels-last"
 LAYOUTS = {"contiguous": TORCH, "channels-last": TORCH_LAST}
-"""torch's names for how pictures lie in memory, and the contestants that use them."""
+"""torch's names for how images lie in memory, and the contestants that use them."""
 
 
 class Contestant(ABC):
@@ -51,7 +51,7 @@ class Contestant(ABC):
 
     @abstractmethod
     def method(self) -> Method:
-        """Return the network as it is now, as a denoiser of uint8 pictures."""
+        """Return the network as it is now, as a denoiser of uint8 images."""
 
 
 class Ours(Contestant):
@@ -84,7 +84,7 @@ class Torch(Contestant):
     Args:
         trainer: whose network, with its present weights, and settings to copy.
         config: names the optimizer.
-        channels_last: keep weights and pictures in torch's channels-last memory layout.
+        channels_last: keep weights and images in torch's channels-last memory layout.
     """
 
     def __init__(self, trainer: Trainer, config: TrainConfig, *, channels_last: bool) -> None:

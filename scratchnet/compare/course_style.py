@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import fold, unfold
 
 from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
+from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import Upsampling
-from scratchnet.module import Module
-from scratchnet.sequential import Sequential
 
 
 class _Convolution:
@@ -93,7 +93,7 @@ class CourseStep:
 
     Args:
         model: whose weights to begin with.
-        x: pictures (N, 3, H, W).
+        x: images (N, 3, H, W).
         y: what the network should make of them.
         lr: learning rate.
     """

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from scratchnet.compare.contestants import OURS, TORCH, contestant
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs
-from scratchnet.runs import make_trainer
-from scratchnet.training import Trainer
+from scratchnet.training.config import TrainConfig
+from scratchnet.training.runs import make_trainer
+from scratchnet.training.trainer import Trainer
 
 STEPS = 50
 TOLERANCE = 1e-9

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import torch
 
+from scratchnet.bench.facts import facts
 from scratchnet.compare import memory
 from scratchnet.compare.contestants import LAYOUTS, OURS
 from scratchnet.compare.equality import STEPS, first_gradients, first_losses
 from scratchnet.compare.memory import Memory
 from scratchnet.compare.race import Progress, Race
 from scratchnet.compare.result import Comparison
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs
+from scratchnet.denoise.evaluation import score_noisy
 from scratchnet.errors import ArgumentError
-from scratchnet.evaluation import score_noisy
-from scratchnet.facts import facts
+from scratchnet.training.config import TrainConfig
 
 DEFAULTS = TrainConfig(
     preset="compare",
@@ -49,7 +49,7 @@ def contestants_of(layouts: Sequence[str]) -> list[str]:
 def work(
     config: TrainConfig, data: NoisyPairs, *, seeds: int, torch_seeds: int, layouts: Sequence[str]
 ) -> int:
-    """How many pictures ``compare`` will report as done, in all."""
+    """How many images ``compare`` will report as done, in all."""
     trainings = seeds + torch_seeds * len(layouts)
     return 2 * STEPS * config.batch_size + trainings * config.epochs * len(data.noisy_a)
 
@@ -62,13 +62,13 @@ def compare(
     torch_seeds: int | None = None,
     layouts: Sequence[str] = tuple(LAYOUTS),
     with_memory: bool = True,
-    on_progress: Progress = lambda pictures, what: None,
+    on_progress: Progress = lambda images, what: None,
 ) -> Comparison:
     """Train scratchnet's network and torch.nn's from the same weights on the same batches.
 
     Args:
         config: network, optimizer and all other settings.
-        data: the pictures; they are the same for every seed.
+        data: the images; they are the same for every seed.
         seeds: trainings of each, with the seeds ``config.seed``, ``config.seed + 1``, ...
         torch_seeds: for torch.nn fewer, from the first; None for as many.
         layouts: torch.nn's memory layouts, ``"contiguous"`` and ``"channels-last"``, each a
@@ -119,7 +119,7 @@ def compare(
     return Comparison(
         config=config,
         source=data.source,
-        pictures=(len(data.noisy_a), len(data.val_noisy)),
+        images=(len(data.noisy_a), len(data.val_noisy)),
         noisy_psnr=score_noisy(data).psnr,
         losses=losses,
         gradients=gradients,

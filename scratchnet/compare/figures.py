@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from scratchnet.compare.contestants import OURS, TORCH, TORCH_LAST
 from scratchnet.compare.equality import TOLERANCE, relative
 from scratchnet.compare.result import Comparison
-from scratchnet.files import atomic
-from scratchnet.report import GRID, INK, MUTED, NOISY
-from scratchnet.report import OURS as BLUE
+from scratchnet.io.files import atomic
+from scratchnet.report.figures import GRID, INK, MUTED, NOISY
+from scratchnet.report.figures import OURS as BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def differences(axes: Axes, result: Comparison) -> None:
 
 
 def speed(axes: Axes, result: Comparison) -> None:
-    """Pictures trained on in a second, at the median step."""
+    """Images trained on in a second, at the median step."""
     rates = [result.images_per_second(name) for name in result.names]
     places = range(len(rates))
     axes.barh(places, rates, color=[_LOOKS[name][0] for name in result.names], height=0.6)
@@ -115,7 +115,7 @@ def speed(axes: Axes, result: Comparison) -> None:
     axes.margins(x=0.18)
     threads = result.machine["threads"]
     title = f"Speed, {threads} {'thread' if threads == 1 else 'threads'}"
-    _dress(axes, title, "training pictures in a second", "")
+    _dress(axes, title, "training images in a second", "")
 
 
 PANELS: tuple[Panel, ...] = (quality, losses, differences, speed)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.sequential import Sequential
+from scratchnet.layers.containers import Sequential
 
 PAUSE = 0.01
 """Seconds before a step: threads that wait for more work spin a while, here and there."""
@@ -27,7 +27,7 @@ class JaxStep:
     Args:
         python: of an environment with jax.
         model: whose weights to begin with.
-        x: pictures (N, 3, H, W), float32.
+        x: images (N, 3, H, W), float32.
         y: what the network should make of them.
         lr: learning rate.
         threads: that JAX may use.

@@ -18,10 +18,10 @@ import torch
 
 from scratchnet.backends.dispatch import set_backend
 from scratchnet.compare.contestants import contestant
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.errors import ScratchnetError
-from scratchnet.runs import make_trainer
+from scratchnet.training.config import TrainConfig
+from scratchnet.training.runs import make_trainer
 
 STEPS = 5
 _STATUS = Path("/proc/self/status")
@@ -46,7 +46,7 @@ def measure(name: str, config: TrainConfig, size: tuple[int, int], threads: int)
     Args:
         name: the contestant's.
         config: network, optimizer, batch size and backend.
-        size: (H, W) of the pictures.
+        size: (H, W) of the images.
         threads: that the process computes with.
 
     Raises:
@@ -90,7 +90,7 @@ def _main(order: str) -> None:
     set_backend(config.backend or "auto")
     trainer = make_trainer(config, data)
     one = contestant(given["name"], trainer, config)
-    noisy, target = (to_float(pictures).to(trainer.dtype) for pictures in (a, b))
+    noisy, target = (to_float(images).to(trainer.dtype) for images in (a, b))
     before = peak()
     for _ in range(STEPS):
         one.step(noisy, target)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from scratchnet import html
 from scratchnet.compare import figures, summary
 from scratchnet.compare.contestants import OURS
 from scratchnet.compare.result import Comparison
+from scratchnet.report import html
 
 TITLE = "scratchnet and torch.nn, side by side"
 
@@ -34,7 +34,7 @@ _PANELS = {
 _TIME = (
     "Time: every batch is a step of each contestant, in turns within one process, and who begins "
     "rotates; a step is forward, loss, backward and update. Shown are the median step, the median "
-    "epoch, and the median ratio of two steps on the same batch. Turning pictures into floats and "
+    "epoch, and the median ratio of two steps on the same batch. Turning images into floats and "
     "validation are not in it; laying a batch out in another memory layout is."
 )
 _MEMORY = (
@@ -43,7 +43,7 @@ _MEMORY = (
     "activations, gradients, optimizer state, workspaces, and code that was first used."
 )
 _TWO_NOISY = (
-    " There are no clean pictures here: the PSNR is against a second noisy one, which ranks "
+    " There are no clean images here: the PSNR is against a second noisy one, which ranks "
     "networks in the right order, but is far lower."
 )
 
@@ -54,7 +54,7 @@ def write(path: str | Path, result: Comparison, sheet: bytes) -> None:
     Args:
         path: the HTML file.
         result: what to show.
-        sheet: the sheet of pictures, the contents of a PNG file.
+        sheet: the sheet of images, the contents of a PNG file.
 
     Raises:
         ScratchnetError: if it cannot be written.
@@ -76,19 +76,19 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
         yield html.paragraph("The comparison was interrupted: this is what had been done.")
     yield html.table(*summary.table(result))
     yield html.paragraph(
-        f"The noisy pictures themselves have {result.noisy_psnr:.2f} dB. PSNR is pooled over "
-        f"{result.pictures[1]} validation pictures, after {result.epochs} epochs on "
-        f"{result.pictures[0]} pairs, as mean ± standard deviation over the seeds "
+        f"The noisy images themselves have {result.noisy_psnr:.2f} dB. PSNR is pooled over "
+        f"{result.images[1]} validation images, after {result.epochs} epochs on "
+        f"{result.images[0]} pairs, as mean ± standard deviation over the seeds "
         f"({result.source}).{'' if result.data.val_is_clean else _TWO_NOISY}"
     )
     for panel, (title, caption) in _PANELS.items():
         yield html.heading(title)
-        yield html.picture(figures.png(panel, result), alt=str(panel.__doc__), caption=caption)
-    yield html.heading("Pictures")
-    yield html.picture(
+        yield html.image(figures.png(panel, result), alt=str(panel.__doc__), caption=caption)
+    yield html.heading("Images")
+    yield html.image(
         sheet,
-        alt="Validation pictures: noisy, denoised by each, and the target, with their PSNR",
-        caption=f"Validation pictures and their PSNR, after training with seed {config.seed}.",
+        alt="Validation images: noisy, denoised by each, and the target, with their PSNR",
+        caption=f"Validation images and their PSNR, after training with seed {config.seed}.",
         wide=True,
     )
     yield html.heading("The same gradients")
@@ -117,7 +117,7 @@ def _settings(result: Comparison) -> list[tuple[str, str]]:
     return [
         ("network", " ".join([config.model, *(f"{k}={v}" for k, v in config.model_args.items())])),
         ("optimizer", f"{optimizer}{config.schedule} schedule"),
-        ("batch", f"{config.batch_size} pictures, {result.steps_per_epoch} steps an epoch"),
+        ("batch", f"{config.batch_size} images, {result.steps_per_epoch} steps an epoch"),
         ("training dtype", config.dtype),
         ("seeds", ", ".join(str(trace.seed) for trace in result.traces[OURS])),
         ("machine", machine["platform"]),

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 
 from scratchnet.compare.contestants import OURS, contestant
 from scratchnet.compare.result import Trace
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs
-from scratchnet.evaluation import Method, score_method
-from scratchnet.runs import make_trainer
-from scratchnet.training import DivergedError
+from scratchnet.denoise.evaluation import Method, score_method
+from scratchnet.training.config import TrainConfig
+from scratchnet.training.runs import make_trainer
+from scratchnet.training.trainer import DivergedError
 
 Progress = Callable[[int, str], None]
-"""Called with how many pictures were just done, and what for."""
+"""Called with how many images were just done, and what for."""
 
 
 class Race:
@@ -23,7 +23,7 @@ class Race:
 
     Args:
         config: network, optimizer and all other settings, the seed among them.
-        data: the pictures.
+        data: the images.
         names: of the contestants.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: a JSON file, a figure, a sheet of pictures, and a page."""
+"""What a comparison leaves behind: a JSON file, a figure, a sheet of images, and a page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from scratchnet.compare import figures, page
 from scratchnet.compare.result import Comparison
-from scratchnet.evaluation import NOISY, sample_sheet
-from scratchnet.files import write_json
+from scratchnet.denoise.evaluation import NOISY, sample_sheet
+from scratchnet.io.files import write_json
 
 PAGE, FIGURE, SHEET, NUMBERS = "report.html", "compare.png", "samples.png", "compare.json"
 

@@ -11,9 +11,9 @@ from typing import Any
 from scratchnet.compare.contestants import OURS
 from scratchnet.compare.equality import Gradient, Losses
 from scratchnet.compare.memory import Memory
-from scratchnet.config import TrainConfig
 from scratchnet.data import NoisyPairs
-from scratchnet.evaluation import Method
+from scratchnet.denoise.evaluation import Method
+from scratchnet.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Trace:
         seed: of the initial weights and the order of the batches.
         losses: of every step.
         seconds: that every step took.
-        psnr: on the validation pictures after every epoch, pooled, in dB.
+        psnr: on the validation images after every epoch, pooled, in dB.
     """
 
     seed: int
@@ -39,9 +39,9 @@ class Comparison:
 
     Attributes:
         config: the settings of the trainings.
-        source: where the pictures come from, in a line.
-        pictures: how many there are to train on, and how many to validate with.
-        noisy_psnr: of the noisy validation pictures themselves, in dB.
+        source: where the images come from, in a line.
+        images: how many there are to train on, and how many to validate with.
+        noisy_psnr: of the noisy validation images themselves, in dB.
         losses: of the first steps, in float64.
         gradients: of the first step, in float32, a row for each parameter.
         traces: for each contestant a trace for each seed.
@@ -49,12 +49,12 @@ class Comparison:
         machine: what it ran on.
         interrupted: whether it was ended early.
         methods: the contestants as trained with the first seed, as denoisers; not part of the JSON.
-        data: the pictures; not part of the JSON.
+        data: the images; not part of the JSON.
     """
 
     config: TrainConfig
     source: str
-    pictures: tuple[int, int]
+    images: tuple[int, int]
     noisy_psnr: float
     losses: Losses
     gradients: list[Gradient]
@@ -78,7 +78,7 @@ class Comparison:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of the optimizer in an epoch."""
-        return math.ceil(self.pictures[0] / self.config.batch_size)
+        return math.ceil(self.images[0] / self.config.batch_size)
 
     def step_seconds(self, name: str) -> float:
         """Median time of a training step; the first of each training, which warms up, left out."""
@@ -86,8 +86,8 @@ class Comparison:
         return statistics.median(times)
 
     def images_per_second(self, name: str) -> float:
-        """Pictures trained on in a second, at the median step."""
-        return min(self.config.batch_size, self.pictures[0]) / self.step_seconds(name)
+        """Images trained on in a second, at the median step."""
+        return min(self.config.batch_size, self.images[0]) / self.step_seconds(name)
 
     def epoch_seconds(self, name: str) -> float:
         """Median time of an epoch's steps, without validation."""
@@ -141,7 +141,7 @@ class Comparison:
             "interrupted": self.interrupted,
             "noisy_psnr": self.noisy_psnr,
             "source": self.source,
-            "pictures": {"train": self.pictures[0], "validation": self.pictures[1]},
+            "images": {"train": self.images[0], "validation": self.images[1]},
             "float64_losses": dataclasses.asdict(self.losses),
             "float32_gradients": [dataclasses.asdict(row) for row in self.gradients],
             "traces": {n: [dataclasses.asdict(t) for t in ts] for n, ts in self.traces.items()},

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from scratchnet.compare.algebra import with_better_algebra
 from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
-from scratchnet.module import Module
-from scratchnet.sequential import Sequential
+from scratchnet.layers.containers import Sequential
+from scratchnet.layers.module import Module
 from scratchnet.testing.twins import torch_twin
 
 RECOMPILATIONS = 64
@@ -41,10 +41,10 @@ class TorchStep:
 
     Args:
         net: as ``network`` returns it.
-        x: pictures (N, 3, H, W).
+        x: images (N, 3, H, W).
         y: what the network should make of them.
         lr: learning rate of plain SGD.
-        channels_last: the memory format of the pictures.
+        channels_last: the memory format of the images.
     """
 
     def __init__(

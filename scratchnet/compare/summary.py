@@ -14,7 +14,7 @@ def table(result: Comparison) -> tuple[list[str], list[list[str]]]:
     figures: dict[str, Callable[[str], str]] = {
         "validation PSNR (dB)": lambda name: _with_spread(*result.psnr(name)[-1]),
         "above the noisy input (dB)": lambda name: _gain(result, name),
-        "training pictures in a second": lambda name: f"{result.images_per_second(name):,.0f}",
+        "training images in a second": lambda name: f"{result.images_per_second(name):,.0f}",
         "a step (ms)": lambda name: f"{1e3 * result.step_seconds(name):.2f}",
         "an epoch (s)": lambda name: f"{result.epoch_seconds(name):.2f}",
         "time, times scratchnet's": lambda name: f"{result.times_faster(name):.2f}",

@@ -1,4 +1,4 @@
-"""Seeded batches, and the way between 8-bit pictures and the 0..1 floats that a network sees."""
+"""Seeded batches, and the way between 8-bit images and the 0..1 floats that a network sees."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Ten
 def augmented(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A batch of noisy pairs as one that is just as likely: exchanged, mirrored and turned.
 
-    Which of two noisy pictures is the input and which the target is a matter of chance, so that
+    Which of two noisy images is the input and which the target is a matter of chance, so that
     every pair is two; and photographs stay photographs when they are mirrored or turned, which
     makes of each another 8 (4 where they are not square, and are not turned on their side).
 
@@ -53,30 +53,30 @@ def augmented(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor,
     sides = [side for side, flip in ((2, upside_down), (3, mirror)) if flip]
     turn = bool(on_its_side) and a.shape[2] == a.shape[3]
 
-    def moved(pictures: Tensor) -> Tensor:
-        pictures = pictures.flip(sides)
-        return (pictures.transpose(2, 3) if turn else pictures).contiguous()
+    def moved(images: Tensor) -> Tensor:
+        images = images.flip(sides)
+        return (images.transpose(2, 3) if turn else images).contiguous()
 
     return moved(a), moved(b)
 
 
-def to_float(pictures: Tensor) -> Tensor:
-    """8-bit pictures as float32 in 0..1, of the same shape.
+def to_float(images: Tensor) -> Tensor:
+    """8-bit images as float32 in 0..1, of the same shape.
 
     Raises:
-        TypeMismatch: `pictures` is not uint8.
+        TypeMismatch: `images` is not uint8.
     """
-    if pictures.dtype != torch.uint8:
-        raise TypeMismatch(f"expected uint8 pictures (values 0-255), got {pictures.dtype}")
-    return pictures.to(torch.float32).div_(255)
+    if images.dtype != torch.uint8:
+        raise TypeMismatch(f"expected uint8 images (values 0-255), got {images.dtype}")
+    return images.to(torch.float32).div_(255)
 
 
-def to_uint8(pictures: Tensor) -> Tensor:
-    """Floating-point pictures in 0..1 as uint8 of the same shape, rounded and clipped.
+def to_uint8(images: Tensor) -> Tensor:
+    """Floating-point images in 0..1 as uint8 of the same shape, rounded and clipped.
 
     Raises:
-        TypeMismatch: `pictures` is not floating point.
+        TypeMismatch: `images` is not floating point.
     """
-    if not pictures.is_floating_point():
-        raise TypeMismatch(f"expected floating-point pictures (values 0..1), got {pictures.dtype}")
-    return pictures.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    if not images.is_floating_point():
+        raise TypeMismatch(f"expected floating-point images (values 0..1), got {images.dtype}")
+    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Small pictures cut out of photographs, at several scales and with a rule against empty ones."""
+"""Small images cut out of photographs, at several scales and with a rule against empty ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from scratchnet.errors import ShapeError
 
-Picture = NDArray[np.uint8]
-"""A decoded colour picture, (H, W, 3), values 0-255."""
+Pixels = NDArray[np.uint8]
+"""A decoded colour image, (H, W, 3), values 0-255."""
 
 REDUCTIONS = (1, 2, 3, 4)
 """Cuts are made at full size and from averages over 2x2, 3x3 and 4x4 pixels, equally often."""
@@ -25,23 +25,23 @@ _ATTEMPTS = 30
 
 
 def cut(
-    pictures: Sequence[Callable[[], Picture]],
+    images: Sequence[Callable[[], Pixels]],
     n: int,
     size: int,
     generator: torch.Generator,
     *,
     mirror: bool = False,
 ) -> Tensor:
-    """Cuts `n` squares at random places, evenly from all pictures, in random order.
+    """Cuts `n` squares at random places, evenly from all images, in random order.
 
-    Every cut takes a scale out of `REDUCTIONS` at which its picture still is `size` pixels wide
+    Every cut takes a scale out of `REDUCTIONS` at which its image still is `size` pixels wide
     and high. A nearly flat cut (see `MIN_CONTRAST`: sky, black space, blank paper) teaches
     nothing and makes validation look easy; it is drawn again, up to 30 times, and the one with
-    most contrast is taken where a picture has nothing better.
+    most contrast is taken where a image has nothing better.
 
     Args:
-        pictures: One function a picture that loads it; called once, so that one picture at a time
-            is in memory. Of more than `n` pictures, a random `n` are used.
+        images: One function a image that loads it; called once, so that one image at a time
+            is in memory. Of more than `n` images, a random `n` are used.
         n: How many squares to cut, 1 or more.
         size: Side of a square, in pixels.
         generator: Source of all randomness.
@@ -51,13 +51,13 @@ def cut(
         uint8, (n, 3, size, size).
 
     Raises:
-        ShapeError: A picture is smaller than `size`.
+        ShapeError: A image is smaller than `size`.
     """
     out = torch.empty((n, 3, size, size), dtype=torch.uint8)
     slots = torch.randperm(n, generator=generator)
-    chosen = torch.randperm(len(pictures), generator=generator)[:n]
+    chosen = torch.randperm(len(images), generator=generator)[:n]
     for index, places in zip(chosen.tolist(), slots.tensor_split(len(chosen)), strict=True):
-        scales = _scales(pictures[index](), size)
+        scales = _scales(images[index](), size)
         for place in places.tolist():
             square = _cut_one(scales[_below(len(scales), generator)], size, generator)
             if mirror:
@@ -67,23 +67,23 @@ def cut(
     return out
 
 
-def _scales(picture: Picture, size: int) -> list[Picture]:
-    image = Image.fromarray(picture)
-    scales = [np.asarray(image.reduce(r)) for r in REDUCTIONS if min(image.size) >= r * size]
+def _scales(image: Pixels, size: int) -> list[Pixels]:
+    opened = Image.fromarray(image)
+    scales = [np.asarray(opened.reduce(r)) for r in REDUCTIONS if min(opened.size) >= r * size]
     if not scales:
         raise ShapeError(
-            f"cannot cut {size}x{size} pixels out of a picture of {image.width}x{image.height}"
+            f"cannot cut {size}x{size} pixels out of a image of {opened.width}x{opened.height}"
         )
     return scales
 
 
-def _cut_one(picture: Picture, size: int, generator: torch.Generator) -> Picture:
-    height, width, _ = picture.shape
-    best, best_contrast = picture[:size, :size], -1.0
+def _cut_one(image: Pixels, size: int, generator: torch.Generator) -> Pixels:
+    height, width, _ = image.shape
+    best, best_contrast = image[:size, :size], -1.0
     for _ in range(_ATTEMPTS):
         top, left = _below(height - size + 1, generator), _below(width - size + 1, generator)
-        square = picture[top : top + size, left : left + size]
-        # One contiguous row a channel: a tenth of the time of the same over the picture's own axes.
+        square = image[top : top + size, left : left + size]
+        # One contiguous row a channel: a tenth of the time of the same over the image's own axes.
         channels = square.transpose(2, 0, 1).reshape(3, -1)
         contrast = float(channels.std(axis=1, dtype=np.float32).max())
         if contrast > best_contrast:

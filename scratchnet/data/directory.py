@@ -15,8 +15,8 @@ def from_directory(path: str | Path) -> NoisyPairs:
     """Noisy pairs that were saved with `torch.save((first, second), file)`.
 
     Args:
-        path: Directory with `train_data.pkl`, two noisy draws of the same pictures, and
-            `val_data.pkl`, noisy and clean pictures: two uint8 tensors (N, 3, H, W) each.
+        path: Directory with `train_data.pkl`, two noisy draws of the same images, and
+            `val_data.pkl`, noisy and clean images: two uint8 tensors (N, 3, H, W) each.
 
     Raises:
         DataError: A file is missing, cannot be read, or does not hold two such tensors.
@@ -24,7 +24,7 @@ def from_directory(path: str | Path) -> NoisyPairs:
     path = Path(path)
     noisy_a, noisy_b = _read_pair(path / "train_data.pkl", "noisy", "noisy")
     val_noisy, val_clean = _read_pair(path / "val_data.pkl", "noisy", "clean")
-    source = f"{path}: {len(noisy_a)} noisy pairs, {len(val_noisy)} validation pictures"
+    source = f"{path}: {len(noisy_a)} noisy pairs, {len(val_noisy)} validation images"
     return NoisyPairs(noisy_a, noisy_b, val_noisy, val_clean, val_is_clean=True, source=source)
 
 

@@ -1,12 +1,12 @@
-"""Noise models by name: how a clean picture becomes a noisy one.
+"""Noise models by name: how a clean image becomes a noisy one.
 
 A noise model starts from an *original*: a uint8 tensor of shape (N, C, H·scale, W·scale), values
-0-255. It makes the clean picture that a denoiser should find, and as many independent noisy
-pictures as one likes, all of shape (N, C, H, W). Learning from noisy pairs alone rests on the
-noise having mean zero given the clean picture (Lehtinen et al., "Noise2Noise: Learning Image
+0-255. It makes the clean image that a denoiser should find, and as many independent noisy
+images as one likes, all of shape (N, C, H, W). Learning from noisy pairs alone rests on the
+noise having mean zero given the clean image (Lehtinen et al., "Noise2Noise: Learning Image
 Restoration without Clean Data", 2018, section 2): `subpixel` is so up to rounding, `gaussian` and
 `poisson` up to the clipping at 0 and 255; `impulse` is not, and a network that is trained on it
-with a squared error learns a picture of lower contrast.
+with a squared error learns a image of lower contrast.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NoiseModel(ABC):
     scale: int = 1
 
     def clean(self, original: Tensor) -> Tensor:
-        """The noise-free picture.
+        """The noise-free image.
 
         Args:
             original: uint8, (N, C, H·scale, W·scale).
@@ -86,7 +86,7 @@ class NoiseModel(ABC):
             raise TypeMismatch(f"{self} noise expects a uint8 tensor (values 0-255), got {came}")
         if original.ndim != 4 or any(side % self.scale for side in original.shape[2:]):
             raise ShapeError(
-                f"{self} noise expects pictures of shape (N, C, H, W) with H and W multiples of "
+                f"{self} noise expects images of shape (N, C, H, W) with H and W multiples of "
                 f"{self.scale}, got {tuple(original.shape)}"
             )
 
@@ -95,7 +95,7 @@ class NoiseModel(ABC):
 class Subpixel(NoiseModel):
     """Each pixel is one randomly chosen pixel of the 2x2 cell of the original that it covers.
 
-    The choice is the same in all channels. The clean picture is the cell's mean, rounded.
+    The choice is the same in all channels. The clean image is the cell's mean, rounded.
     """
 
     scale = 2
@@ -117,7 +117,7 @@ class Subpixel(NoiseModel):
         return chosen
 
     def _members(self, original: Tensor) -> list[Tensor]:
-        """The pictures of all cells' first pixels, second pixels, ...: views of (N, C, H, W)."""
+        """The images of all cells' first pixels, second pixels, ...: views of (N, C, H, W)."""
         s = self.scale
         return [original[..., i::s, j::s] for i in range(s) for j in range(s)]
 
@@ -126,8 +126,8 @@ class Subpixel(NoiseModel):
 class Gaussian(NoiseModel):
     """White noise of standard deviation `sigma` grey levels is added; rounded, clipped to 0-255.
 
-    With `high`, every picture has a standard deviation of its own, uniform from `sigma` to `high`:
-    a network trained on it has to find out how noisy a picture is.
+    With `high`, every image has a standard deviation of its own, uniform from `sigma` to `high`:
+    a network trained on it has to find out how noisy a image is.
     """
 
     sigma: float

@@ -1,4 +1,4 @@
-"""The one form in which every data source reaches training: pairs of noisy pictures."""
+"""The one form in which every data source reaches training: pairs of noisy images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
 
 @dataclass(frozen=True, eq=False)
 class NoisyPairs:
-    """Noisy pairs to train on, and pictures to validate with: uint8 tensors, 3 channels, 0-255.
+    """Noisy pairs to train on, and images to validate with: uint8 tensors, 3 channels, 0-255.
 
-    With `val_is_clean`, `val_target` is the noise-free picture and a PSNR against it means what
-    it says. Without, there is no clean picture to be had, and `val_target` is a second,
+    With `val_is_clean`, `val_target` is the noise-free image and a PSNR against it means what
+    it says. Without, there is no clean image to be had, and `val_target` is a second,
     independent noisy draw: the expected squared error against it is the one against the clean
-    picture *plus the noise's own variance* (for noise of mean zero), so that it ranks models in
-    the right order, but the PSNR is far lower than against a clean picture and has a ceiling that
+    image *plus the noise's own variance* (for noise of mean zero), so that it ranks models in
+    the right order, but the PSNR is far lower than against a clean image and has a ceiling that
     no denoiser passes. Say so wherever such a figure is shown.
 
     Attributes:
-        noisy_a: (N, 3, H, W), one noisy draw of the training pictures.
-        noisy_b: (N, 3, H, W), another, independent draw of the same pictures in the same order; or
-            those pictures without noise, where a network is to learn from clean targets.
-        val_noisy: (M, 3, H', W'), noisy validation pictures.
-        val_target: (M, 3, H', W'), what to compare the denoised validation pictures with.
+        noisy_a: (N, 3, H, W), one noisy draw of the training images.
+        noisy_b: (N, 3, H, W), another, independent draw of the same images in the same order; or
+            those images without noise, where a network is to learn from clean targets.
+        val_noisy: (M, 3, H', W'), noisy validation images.
+        val_target: (M, 3, H', W'), what to compare the denoised validation images with.
         val_is_clean: Whether `val_target` is noise-free.
         source: One line for people: where all this comes from.
 
@@ -64,9 +64,7 @@ def check_pair(first: Tensor, second: Tensor, first_name: str, second_name: str)
         if value.ndim != 4 or value.shape[1] != 3:
             raise ShapeError(f"{name}: expected shape (N, 3, H, W), got {tuple(value.shape)}")
         if value.numel() == 0:
-            raise ShapeError(
-                f"{name}: expected at least one picture, got shape {tuple(value.shape)}"
-            )
+            raise ShapeError(f"{name}: expected at least one image, got shape {tuple(value.shape)}")
     if first.shape != second.shape:
         raise ShapeError(
             f"{first_name} and {second_name} are pairs and must have the same shape, "
@@ -75,7 +73,7 @@ def check_pair(first: Tensor, second: Tensor, first_name: str, second_name: str)
 
 
 def check_counts(**counts: int) -> None:
-    """Checks that numbers of pictures and sizes are 1 or more.
+    """Checks that numbers of images and sizes are 1 or more.
 
     Raises:
         ArgumentError: One is not; the message names it.

@@ -1,7 +1,7 @@
-"""The built-in photographs: public-domain and CC0 pictures that ship inside scikit-image's wheel.
+"""The built-in photographs: public-domain and CC0 images that ship inside scikit-image's wheel.
 
 Nothing is downloaded: the files lie in the installed package's `skimage/data`. Licence and origin
-are those that scikit-image states for each picture (docstrings of `skimage.data`). Left out: what
+are those that scikit-image states for each image (docstrings of `skimage.data`). Left out: what
 is no photograph (drawings, scans, phase images), what carries no clear dedication ("no known
 copyright restrictions": coins, immunohistochemistry; none stated: moon, motorcycle), and what has
 next to no detail (retina, the motion-blurred clock).
@@ -20,10 +20,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scratchnet.data.cutting import Picture, cut
+from scratchnet.data.cutting import Pixels, cut
+from scratchnet.data.images import load_image
 from scratchnet.data.noise import NoiseModel, parse_noise
 from scratchnet.data.pairs import NoisyPairs, check_counts
-from scratchnet.data.pictures import load_picture
 from scratchnet.errors import DataError
 
 
@@ -41,8 +41,8 @@ class Photograph:
         """The file's name without its ending."""
         return self.file.partition(".")[0]
 
-    def load(self) -> Picture:
-        """The decoded picture, uint8 (H, W, 3).
+    def load(self) -> Pixels:
+        """The decoded image, uint8 (H, W, 3).
 
         Raises:
             DataError: The installed scikit-image lacks the file.
@@ -53,7 +53,7 @@ class Photograph:
                 f"the built-in photograph {path} is missing; scikit-image's wheel holds it: "
                 "pip install --force-reinstall --no-deps scikit-image"
             )
-        return load_picture(path)
+        return load_image(path)
 
 
 PHOTOGRAPHS = (
@@ -70,7 +70,7 @@ PHOTOGRAPHS = (
     Photograph("chelsea.png", "train", "CC0", "Stefan van der Walt, a cat"),
 )
 
-# The same validation for every seed: runs with different seeds are measured on the same pictures.
+# The same validation for every seed: runs with different seeds are measured on the same images.
 VALIDATION_SEED = 1
 
 
@@ -88,10 +88,10 @@ def builtin(
     Args:
         noise: A noise model or its specification, see `parse_noise`.
         n_train: Training pairs, 1 or more. They are turned, mirrored and recoloured at random.
-        n_val: Validation pictures, 1 or more; the same ones for every `seed`.
-        size: Side of the pictures, in pixels.
-        seed: Decides which training pictures are cut, and their noise.
-        clean_targets: Put the clean picture in place of the second noisy one, `noisy_b`, to see
+        n_val: Validation images, 1 or more; the same ones for every `seed`.
+        size: Side of the images, in pixels.
+        seed: Decides which training images are cut, and their noise.
+        clean_targets: Put the clean image in place of the second noisy one, `noisy_b`, to see
             what a network learns from it; all else stays the same, `noisy_a` to the bit.
 
     Raises:
@@ -111,7 +111,7 @@ def builtin(
     val_original = cut([p.load for p in validation], n_val, side, val_generator)
     noisy_a = model.sample(original, generator)
     noisy_b = model.clean(original) if clean_targets else model.sample(original, generator)
-    kind = "noisy pictures with clean targets" if clean_targets else "noisy pairs"
+    kind = "noisy images with clean targets" if clean_targets else "noisy pairs"
     return NoisyPairs(
         noisy_a=noisy_a,
         noisy_b=noisy_b,
@@ -120,30 +120,30 @@ def builtin(
         val_is_clean=True,
         source=(
             f"built-in photographs, {model} noise: {n_train} {kind} of {size}x{size} from "
-            f"{', '.join(p.name for p in train)}; {n_val} validation pictures from "
+            f"{', '.join(p.name for p in train)}; {n_val} validation images from "
             f"{', '.join(p.name for p in validation)}"
         ),
     )
 
 
-def recolour(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Give every second picture, at random, other colours.
+def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Give every second image, at random, other colours.
 
     Few of the photographs have colours, and those have few; a network that only knows them leaves
     noise in a saturated red. The channels are exchanged, and each is darkened by up to a half.
 
     Args:
-        pictures: uint8, (N, 3, H, W).
+        images: uint8, (N, 3, H, W).
         generator: Source of all randomness.
 
     Returns:
         uint8, (N, 3, H, W), a new tensor.
     """
-    n = len(pictures)
+    n = len(images)
     order = torch.rand((n, 3), generator=generator).argsort(dim=1)
     gain = 1 - torch.rand((n, 3), generator=generator) / 2
     as_it_was = torch.rand(n, generator=generator) < 0.5
     order[as_it_was] = torch.arange(3)
     gain[as_it_was] = 1.0
-    exchanged = pictures[torch.arange(n)[:, None], order]
+    exchanged = images[torch.arange(n)[:, None], order]
     return exchanged.float().mul_(gain[:, :, None, None]).round_().to(torch.uint8)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from scratchnet.errors import TypeMismatch
-from scratchnet.loss import MSE
-from scratchnet.module import Module
+from scratchnet.layers.loss import MSE
+from scratchnet.layers.module import Module
 
 
 def as_autograd(layer: Module) -> nn.Module:

@@ -13,12 +13,12 @@ from scratchnet.errors import TypeMismatch
 from scratchnet.interop.containers import TorchConcat, TorchResidual, complain, names_of
 from scratchnet.layers.activation import ReLU, Sigmoid
 from scratchnet.layers.concat import Concat
+from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d, Convolution, TransposeConv2d
+from scratchnet.layers.loss import MSE
+from scratchnet.layers.module import Module
 from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
-from scratchnet.loss import MSE
-from scratchnet.module import Module
-from scratchnet.sequential import Sequential
 
 T = TypeVar("T", bound=Convolution)
 
@@ -31,7 +31,7 @@ def from_torch(module: nn.Module) -> Module:
     """Return the scratchnet counterpart of a torch.nn network, with a copy of its weights.
 
     A nearest upsampling directly before an ungrouped nn.Conv2d becomes one Upsampling, which the
-    kernels run without building the enlarged picture; the layers behind it move up by one place.
+    kernels run without building the enlarged image; the layers behind it move up by one place.
     dtype, device and mode (train or eval) are kept. ``requires_grad`` has no counterpart: to freeze
     a layer, leave its parameters out of what the optimizer is given.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from scratchnet.module import API_VERSION, Module
+from scratchnet.layers.module import API_VERSION, Module
 from scratchnet.registry import Registry
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from scratchnet.backends.base import Activation
 from scratchnet.layers.checks import check_grad, check_tensor
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 
 
 class ReLU(Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 
 
 def pair(layer: str, name: str, value: int | Sequence[int], *, least: int) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def check_tensor(
     if not x.is_floating_point():
         raise TypeMismatch(
             f"{name} expects a floating-point tensor, got {x.dtype}: convert it with x.float() "
-            "(pictures: x.float() / 255)"
+            "(images: x.float() / 255)"
         )
     if dtype is not None and x.dtype != dtype:
         raise TypeMismatch(
@@ -97,7 +97,7 @@ def check_images(layer: Module, x: Tensor, *, channels: int | None) -> None:
         )
     if 0 in x.shape[1:]:
         raise ShapeError(
-            f"{name} expects pictures of at least one channel and pixel, got {tuple(x.shape)}; "
+            f"{name} expects images of at least one channel and pixel, got {tuple(x.shape)}; "
             "only the batch may be empty"
         )
 
@@ -137,7 +137,7 @@ def output_size(
     if any(n < span for n, span in zip(padded, spans, strict=True)):
         raise ShapeError(
             f"{name}: the padded input is {padded[0]}x{padded[1]}, smaller than "
-            f"the kernel's {spans[0]}x{spans[1]}: use larger pictures, more padding or a "
+            f"the kernel's {spans[0]}x{spans[1]}: use larger images, more padding or a "
             "smaller kernel"
         )
     rows, columns = ((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))

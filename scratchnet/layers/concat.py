@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scratchnet.errors import ShapeError
 from scratchnet.layers.checks import check_grad, check_tensor
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 
 
 class Concat(Module):

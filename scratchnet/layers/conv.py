@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from scratchnet import init
 from scratchnet.backends.base import Backend, Link
 from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.layers import init
 from scratchnet.layers.checks import output_size, pair, positive
 from scratchnet.layers.image_layer import ImageLayer
 
@@ -322,6 +322,6 @@ class TransposeConv2d(Convolution):
         if rows < 1 or columns < 1:
             raise ShapeError(
                 f"TransposeConv2d: a {completed.shape[2]}x{completed.shape[3]} input would give a "
-                f"{rows}x{columns} output: use larger pictures or less padding"
+                f"{rows}x{columns} output: use larger images or less padding"
             )
         return rows, columns

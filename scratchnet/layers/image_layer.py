@@ -1,4 +1,4 @@
-"""ImageLayer: what all layers share that map pictures to pictures by way of a backend."""
+"""ImageLayer: what all layers share that map images to images by way of a backend."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
 from scratchnet.layers.checks import check_grad, check_images, check_tensor
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 
 
 class ImageLayer(Module):
-    """A layer on (N, C, H, W), or on one picture (C, H, W), whose arithmetic a backend does.
+    """A layer on (N, C, H, W), or on one image (C, H, W), whose arithmetic a backend does.
 
     Subclasses write ``forward_images`` and ``backward_images`` for checked 4-D tensors.
 
@@ -40,7 +40,7 @@ class ImageLayer(Module):
         """Check the input and return the layer's output for it.
 
         Raises:
-            ShapeError: wrong rank or channels, or pictures smaller than the kernel.
+            ShapeError: wrong rank or channels, or images smaller than the kernel.
             TypeMismatch: not a tensor of the parameters' dtype and device.
             BackendError: the selected backend does not support this call.
         """

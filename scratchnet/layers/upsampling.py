@@ -51,7 +51,7 @@ class NearestUpsampling(ImageLayer):
 class Upsampling(Convolution):
     """Nearest-neighbour upsampling, then a convolution: y = A_W U x + b.
 
-    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for a picture of
+    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for a image of
     (H·scale_factor, W·scale_factor). Source: Odena et al., "Deconvolution and Checkerboard
     Artifacts" (2016), which recommends it in the place of a transposed convolution.
 
@@ -61,7 +61,7 @@ class Upsampling(Convolution):
         kernel_size: an int, or a pair (vertical, horizontal); so too the arguments below.
         scale_factor: of the upsampling; whole, at least 1.
         stride: of the convolution; so too padding and dilation.
-        padding: zeros added on every side of the upsampled picture.
+        padding: zeros added on every side of the upsampled image.
         dilation: step between the kernel's own elements.
         bias: whether to add b.
         backend: name or object of the backend for this layer; None for the selected one.

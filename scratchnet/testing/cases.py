@@ -130,11 +130,11 @@ BY_HAND = [
     Case(0, 3, 7, 5, 4, stride=(2, 2), layout="channels_last"),
     Case(0, 4, 6, 6, 4, groups=2),
     Case(0, 3, 4, 4, 5, scale=(2, 2)),
-    # one picture
+    # one image
     Case(1, 3, 7, 5, 4),
     Case(1, 3, 7, 5, 4, layout="channels_last"),
     Case(1, 2, 5, 11, 3, (2, 3), layout="transposed"),
-    # the kernel as large as the picture, padded or not
+    # the kernel as large as the image, padded or not
     Case(2, 3, 5, 4, 6, (5, 4), padding=_NONE),
     Case(2, 3, 5, 4, 6, (7, 6), padding=(1, 1)),
     Case(2, 3, 2, 2, 6, (3, 3), padding=(1, 1)),
@@ -143,7 +143,7 @@ BY_HAND = [
     Case(2, 3, 4, 5, 2, (1, 1), padding=(2, 3)),
     Case(2, 3, 4, 5, 2, (2, 2), padding=(4, 3), stride=(3, 2)),
     Case(1, 2, 3, 3, 2, (3, 3), padding=(5, 0), stride=(2, 1)),
-    # strides: beyond the kernel, not dividing, beyond the picture
+    # strides: beyond the kernel, not dividing, beyond the image
     Case(2, 3, 11, 13, 4, (1, 1), stride=(2, 2), padding=_NONE),
     Case(2, 3, 11, 13, 4, (2, 2), stride=(3, 5), padding=_NONE),
     Case(2, 3, 12, 12, 4, (3, 3), stride=(2, 2), padding=(1, 1)),
@@ -176,7 +176,7 @@ BY_HAND = [
     Case(1, 33, 3, 4, 96, (3, 3)),
     Case(1, 130, 3, 3, 5, (3, 3)),
     Case(1, 3, 5, 5, 130, (3, 3), layout="channels_last"),
-    # pictures around the widths of blocks, and long ones
+    # images around the widths of blocks, and long ones
     Case(2, 3, 16, 16, 4),
     Case(2, 3, 17, 15, 4),
     Case(2, 3, 31, 45, 4, (5, 5), padding=(2, 2)),
@@ -241,7 +241,7 @@ def products() -> list[Case]:
     Batch, channels, groups and memory layout go round in cycles of different lengths, so that they
     meet each other in many combinations without multiplying the number of cases.
     """
-    pictures = cycle([(7, 5), (6, 8), (5, 11), (9, 6), (8, 13)])
+    images = cycle([(7, 5), (6, 8), (5, 11), (9, 6), (8, 13)])
     channels = cycle([(2, 3, 1), (3, 2, 1), (4, 6, 2), (5, 5, 5), (1, 4, 1), (6, 3, 3), (7, 2, 1)])
     batches, biases = cycle([2, 1, 3]), cycle([True, True, False, True])
     layouts = cycle(LAYOUTS + ("contiguous",) * 5)
@@ -254,7 +254,7 @@ def products() -> list[Case]:
     ):
         if dilation != (1, 1) and kernel == (1, 1):
             continue
-        (h, w), (c, o, groups) = next(pictures), next(channels)
+        (h, w), (c, o, groups) = next(images), next(channels)
         case = Case(
             next(batches), c, h, w, o, kernel, stride, padding, dilation, groups, next(biases),
             layout=next(layouts),

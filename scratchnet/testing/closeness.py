@@ -120,7 +120,7 @@ def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
 
 
 def _shift_hint(actual: Tensor, expected: Tensor) -> str:
-    """Say how far the inside of the pictures is displaced, if it is that."""
+    """Say how far the inside of the images is displaced, if it is that."""
     h, w = actual.shape[2:]
     inside = actual[:, :, 2 : h - 2, 2 : w - 2]
     if inside.numel() < 2 or not bool(inside.any()):
@@ -144,9 +144,9 @@ def _border_hint(wrong: Tensor) -> str:
     channels = wrong.any(0).any(1).any(1).nonzero().flatten().tolist()
     if len(channels) < wrong.shape[1]:
         places.append(f"channels {_span(channels)} of {wrong.shape[1]}")
-    pictures = wrong.flatten(1).any(1).nonzero().flatten().tolist()
-    if len(pictures) < wrong.shape[0]:
-        places.append(f"pictures {_span(pictures)} of {wrong.shape[0]}")
+    images = wrong.flatten(1).any(1).nonzero().flatten().tolist()
+    if len(images) < wrong.shape[0]:
+        places.append(f"images {_span(images)} of {wrong.shape[0]}")
     return f"; only in {', '.join(places)}" if places else ""
 
 

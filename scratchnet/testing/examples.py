@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scratchnet import layers
 from scratchnet.errors import ArgumentError
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.tensors import normal
 from scratchnet.testing.twins import Twin, torch_twin
 
@@ -61,7 +61,7 @@ def example(
 
     A layer of one's own says it in a classmethod ``example()`` that returns a small layer and an
     input for it; without one, and without arguments, it is made without arguments and given
-    pictures (2, 4, 7, 5).
+    images (2, 4, 7, 5).
 
     Args:
         name: of the layer, or ``"package.module:Class"``.

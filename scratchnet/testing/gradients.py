@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_close
 from scratchnet.testing.tensors import normal
 

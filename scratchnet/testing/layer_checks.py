@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing import layer_copy_checks as copies
 from scratchnet.testing import layer_error_checks as errors
 from scratchnet.testing import layer_gradient_checks as gradients

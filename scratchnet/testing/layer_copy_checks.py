@@ -11,7 +11,7 @@ import torch
 
 import scratchnet
 from scratchnet.errors import ScratchnetError
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits
 from scratchnet.testing.subject import Subject
 from scratchnet.testing.tensors import shares_memory

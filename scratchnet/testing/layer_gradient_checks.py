@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.testing.gradients import check_input_gradients, check_parameter_gradients
 from scratchnet.testing.subject import Example, Subject, results, shapes
@@ -44,7 +44,7 @@ def _named_gradients(layer: Module, of_inputs: Example) -> list[tuple[str, Tenso
 
 
 def batch_sum(s: Subject) -> str:
-    """A parameter's gradient for a batch is the sum of what its pictures give alone."""
+    """A parameter's gradient for a batch is the sum of what its images give alone."""
     for example in s.examples:
         n = example[0].shape[0] if example[0].dim() >= 2 else 0
         together = s.make()
@@ -63,10 +63,10 @@ def batch_sum(s: Subject) -> str:
             for i, part in enumerate(parts[name]):
                 if torch.equal(grad, part) and not torch.equal(part, whole):
                     raise ConformanceError(
-                        f"gradient of {name} for a batch of {n} is that of picture {i} alone: sum "
+                        f"gradient of {name} for a batch of {n} is that of image {i} alone: sum "
                         "over the batch"
                     )
-            what = f"gradient of {name} for a batch (expected: the sum of its {n} pictures')"
+            what = f"gradient of {name} for a batch (expected: the sum of its {n} images')"
             assert_close(grad, whole, what, rtol=rounding(grad.dtype))
     return ""
 

@@ -58,7 +58,7 @@ def _successions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
 
 
 def batch_independence(s: Subject) -> str:
-    """Each picture's output and gradient are what they are without the others."""
+    """Each image's output and gradient are what they are without the others."""
     for example in s.examples:
         n = example[0].shape[0] if example[0].dim() >= 2 else 0
         whole_layer = s.make()
@@ -70,9 +70,9 @@ def batch_independence(s: Subject) -> str:
             y = layer.forward(*(x[i : i + 1] for x in example))
             grads = s.backward(layer, step.grad_y[i : i + 1])
             rtol = rounding(y.dtype)
-            assert_close(y, step.y[i : i + 1], f"output of picture {i} alone", rtol=rtol)
+            assert_close(y, step.y[i : i + 1], f"output of image {i} alone", rtol=rtol)
             for alone, together in zip(grads, step.grads, strict=True):
-                what = f"input gradient of picture {i} alone"
+                what = f"input gradient of image {i} alone"
                 assert_close(alone, together[i : i + 1], what, rtol=rtol)
     return ""
 
@@ -98,7 +98,7 @@ def empty_batch(s: Subject) -> str:
         for name, _, grad in layer.named_param():
             if not bool((grad == 0).all()):
                 raise ConformanceError(
-                    f"gradient of {name}: expected 0 from no pictures, got {grad.flatten()[:3]}"
+                    f"gradient of {name}: expected 0 from no images, got {grad.flatten()[:3]}"
                 )
     return ""
 

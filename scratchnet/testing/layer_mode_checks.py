@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits
 from scratchnet.testing.subject import Subject
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scratchnet.module import API_VERSION, Module
+from scratchnet.layers.module import API_VERSION, Module
 from scratchnet.testing.closeness import (
     ConformanceError,
     assert_close,

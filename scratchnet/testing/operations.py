@@ -216,7 +216,7 @@ class Operation:
 
     @property
     def empty(self) -> list[Case]:
-        """The few cases without a picture."""
+        """The few cases without a image."""
         return [replace(case, n=0) for case in self.few]
 
     def calls(
@@ -266,7 +266,7 @@ class Operation:
             ("too many channels", call.replace(x_at, torch.cat([x, x], 1))),
             ("groups that do not divide", replace(call, kwargs={**call.kwargs, "groups": 4})),
             ("two dtypes", call.replace(x_at + 1, weight.double())),
-            ("a kernel larger than the picture", call.replace(x_at, x[:, :, :1, :1][:, :, :, :0])),
+            ("a kernel larger than the image", call.replace(x_at, x[:, :, :1, :1][:, :, :, :0])),
         ]
         if backward:
             wrong += [

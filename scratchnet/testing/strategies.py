@@ -18,12 +18,12 @@ def _pairs(least: int, most: int) -> st.SearchStrategy[Pair]:
 def convolutions(
     draw: st.DrawFn, *, upsampled: bool = False, transposed: bool = False, groups: bool = True
 ) -> Case:
-    """Draw a valid Case: up to 3 pictures of up to 13x13 and up to 12 channels.
+    """Draw a valid Case: up to 3 images of up to 13x13 and up to 12 channels.
 
     Args:
         draw: given by hypothesis.
         upsampled: draw a scale, too.
-        transposed: draw an output_padding, too, and pictures as a transposed convolution takes.
+        transposed: draw an output_padding, too, and images as a transposed convolution takes.
         groups: draw grouped convolutions, too.
     """
     group = draw(st.integers(1, 4)) if groups else 1
@@ -51,7 +51,7 @@ def convolutions(
 
 
 def _steps(case: Case) -> list[int]:
-    """How far the padded picture is from holding the kernel, plus one, in each direction."""
+    """How far the padded image is from holding the kernel, plus one, in each direction."""
     return [
         size * up + 2 * p - d * (k - 1)
         for size, up, p, d, k in zip(

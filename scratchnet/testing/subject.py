@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.tensors import normal
 from scratchnet.testing.twins import Twin
@@ -39,7 +39,7 @@ class Subject:
     Args:
         factory: makes a fresh layer each time it is called.
         inputs: example inputs, one forward each: tensors, or tuples of them for a layer with
-            several inputs. Square pictures and batches of one are joined by rectangles and batches
+            several inputs. Square images and batches of one are joined by rectangles and batches
             of two, where the layer takes them.
         twin: a torch.nn module, or a torch function of the inputs and then the parameters.
 
@@ -155,7 +155,7 @@ def _kind(value: object) -> str:
 
 
 def _rectangular(example: Example) -> Example | None:
-    """Cut a square picture: what exchanges height and width would otherwise pass."""
+    """Cut a square image: what exchanges height and width would otherwise pass."""
     if all(x.dim() == 4 and x.shape[2] == x.shape[3] > 2 for x in example):
         return tuple(x[..., :-1].contiguous() for x in example)
     return None

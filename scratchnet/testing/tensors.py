@@ -32,7 +32,7 @@ def whole(shape: Sequence[int], dtype: torch.dtype, seed: int, most: int = 3) ->
 def laid_out(tensor: Tensor, layout: str) -> Tensor:
     """Return a 4-D tensor equal to ``tensor`` that lies in memory as one of LAYOUTS says.
 
-    ``expanded`` repeats the first picture without copying it, so only the shape is kept.
+    ``expanded`` repeats the first image without copying it, so only the shape is kept.
     """
     if layout == "contiguous":
         return tensor.contiguous()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from scratchnet.errors import ArgumentError
 from scratchnet.interop import to_torch
-from scratchnet.module import Module
+from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, shape_hint
 
 Twin = nn.Module | Callable[..., Tensor]

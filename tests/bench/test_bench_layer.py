@@ -38,7 +38,7 @@ def test_a_layer_against_its_counterpart_or_the_other_backends(name: str) -> Non
     bench.orders.clear()
     for contest in bench.run("").contests:
         assert contest.left_out == {}
-        assert contest.case.pictures == 2
+        assert contest.case.images == 2
         assert {"torch.nn", "torch.nn channels_last"} < set(contest.timings)
         assert len(contest.timings) == 3 + (name != "ReLU")
 

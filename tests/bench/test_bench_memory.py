@@ -12,7 +12,7 @@ from scratchnet.bench.malloc import keeps_memory
 from scratchnet.bench.memory import Order, measure
 
 
-def test_memory_is_what_the_batch_needs_beyond_one_picture() -> None:
+def test_memory_is_what_the_batch_needs_beyond_one_image() -> None:
     arguments = {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1}
     order = Order("scratchnet reference", 16, 1, "Conv2d", arguments, (8, 64, 64))
     columns = 16 * 72 * 64 * 64 * 4  # of the unfolded input, in bytes

@@ -21,7 +21,7 @@ from scratchnet.bench.tables import tables
 def handmade(result: Result) -> Result:
     """Two threads are 1.5 times as fast as one; torch takes 4 and 2 times as long as ours."""
     one = result.contests[1]
-    assert one.case.pictures == 2
+    assert one.case.images == 2
     ours, eager = "scratchnet", "torch eager"
     timings = {ours: Timing([3e-3, 1e-3, 2e-3]), eager: Timing([6e-3, 4e-3, 8e-3])}
     faster = {n: Timing([s / 1.5 for s in t.seconds]) for n, t in timings.items()}
@@ -48,7 +48,7 @@ def test_ratios_are_least_by_least_and_median_by_median(result: Result) -> None:
     contest = found.contests[0]
     assert contest.ratios("torch eager") == (4, 3)
     assert contest.ratios("scratchnet") == (1, 1)
-    assert contest.pictures_per_second("scratchnet") == 2 / 2e-3
+    assert contest.images_per_second("scratchnet") == 2 / 2e-3
     assert contest.as_dict()["timings"]["torch eager"]["ratio_of_median"] == 3
     step, faster, threads, shapes, memory = _by_title(found)
     assert step.rows == [
@@ -118,7 +118,7 @@ def test_the_numbers_carry_the_facts(result: Result, tmp_path: Path) -> None:
             assert row["least"] == min(row["seconds"])
             assert row["ratio_of_least"] == pytest.approx(row["least"] / ours["least"])
             assert row["ratio_of_median"] == pytest.approx(row["median"] / ours["median"])
-            assert row["pictures_per_second"] == pytest.approx(contest["pictures"] / row["median"])
+            assert row["images_per_second"] == pytest.approx(contest["images"] / row["median"])
 
 
 def test_a_report_of_nothing_but_failures(result: Result, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_without_choices_everything_runs() -> None:
         assert len(bench.cases["convolutions"]) == len(SHAPES)
         assert bench.work > 0
         assert all(plan.rounds_of(section) > 1 for section in bench.cases)
-    batches = {case.pictures for case in Bench(Plan(threads=[1])).cases["step"]}
+    batches = {case.images for case in Bench(Plan(threads=[1])).cases["step"]}
     assert batches == {2, 40, 256}
 
 

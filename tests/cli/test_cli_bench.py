@@ -78,7 +78,7 @@ def test_json_has_everything_and_is_what_the_file_has(cli: Cli, tmp_path: Path) 
     assert found == json.loads((tmp_path / "out" / "bench.json").read_text())
     (contest,) = found["contests"]
     assert contest["compared_with"] == "scratchnet"
-    assert contest["threads"] == contest["pictures"] == 1
+    assert contest["threads"] == contest["images"] == 1
     assert found["machine"]["scratchnet"] == scratchnet.__version__
 
 

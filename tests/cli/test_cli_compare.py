@@ -22,7 +22,7 @@ def test_a_table_and_a_report(cli: Cli, data: Path, tmp_path: Path) -> None:
     result = cli("compare", "--data", data, "--out", out, *SMALL)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
-    assert lines[0].endswith("24 noisy pairs, 6 validation pictures")
+    assert lines[0].endswith("24 noisy pairs, 6 validation images")
     assert lines[1].split("  ")[-1].strip() == "torch.nn channels-last"
     assert any(line.startswith("validation PSNR (dB)") for line in lines)
     assert any("the first 50 losses are equal" in line for line in lines)
@@ -53,7 +53,7 @@ def test_every_option_reaches_the_comparison(
     assert wanted.items() <= found["config"].items()
     assert [trace["seed"] for trace in found["traces"]["scratchnet"]] == [5, 6]
     assert [trace["seed"] for trace in found["traces"]["torch.nn"]] == [5]
-    assert found["pictures"] == {"train": 12, "validation": 4}
+    assert found["images"] == {"train": 12, "validation": 4}
     assert list((tmp_path / "runs").iterdir()) == [tmp_path / "runs" / "compare-1"]
 
 

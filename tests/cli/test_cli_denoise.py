@@ -8,7 +8,8 @@ import torch
 from commandline import Cli
 from PIL import Image
 
-from scratchnet import checkpoint, models
+from scratchnet import models
+from scratchnet.training import checkpoint
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def save(path: Path, *size: int) -> Path:
     return path
 
 
-def test_one_picture_to_a_file(cli: Cli, weights: Path, tmp_path: Path) -> None:
+def test_one_image_to_a_file(cli: Cli, weights: Path, tmp_path: Path) -> None:
     source, out = save(tmp_path / "a.png", 33, 17, 3), tmp_path / "b.png"
     result = cli("denoise", source, out, "--weights", weights, "--compare", "--tile", 8)
     assert result.code == 0, result.err
@@ -41,7 +42,7 @@ def test_one_picture_to_a_file(cli: Cli, weights: Path, tmp_path: Path) -> None:
     assert cli("denoise", source, out, "--weights", weights, "--force").code == 0
 
 
-def test_a_self_ensemble_makes_another_picture(cli: Cli, weights: Path, tmp_path: Path) -> None:
+def test_a_self_ensemble_makes_another_image(cli: Cli, weights: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "a.png", 20, 17, 3)
     for name, options in (("b.png", ()), ("c.png", ("--self-ensemble",))):
         assert cli("denoise", source, tmp_path / name, "-w", weights, *options).code == 0
@@ -53,20 +54,20 @@ def test_a_self_ensemble_makes_another_picture(cli: Cli, weights: Path, tmp_path
 def test_a_folder_is_mirrored(cli: Cli, weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/a.png", 9, 9, 3)
     save(tmp_path / "in/sub/b.png", 1, 1)
-    (tmp_path / "in/notes.txt").write_text("not a picture")
+    (tmp_path / "in/notes.txt").write_text("not a image")
     result = cli("denoise", tmp_path / "in", tmp_path / "out", "-w", weights)
     assert result.code == 0, result.err
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
     assert found == ["a.png", "sub/b.png"]
 
 
-def test_one_bad_picture_does_not_stop_the_others(cli: Cli, weights: Path, tmp_path: Path) -> None:
+def test_one_bad_image_does_not_stop_the_others(cli: Cli, weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/b.png", 9, 9, 3)
     for name in ("a.png", "c.png"):
-        (tmp_path / "in" / name).write_text("not a picture")
+        (tmp_path / "in" / name).write_text("not a image")
     result = cli("denoise", tmp_path / "in", tmp_path / "out", "-w", weights)
     assert result.code == 1
-    assert "2 of 3 pictures could not be done" in result.err
+    assert "2 of 3 images could not be done" in result.err
     assert "a.png" in result.err
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.png"]
 
@@ -76,14 +77,14 @@ def test_one_bad_picture_does_not_stop_the_others(cli: Cli, weights: Path, tmp_p
     [
         ((), 2, "Missing argument"),
         (("a.png",), 2, "Missing argument"),
-        (("nowhere.png", "b.png"), 1, "there is no picture or folder nowhere.png"),
+        (("nowhere.png", "b.png"), 1, "there is no image or folder nowhere.png"),
         (("a.png", "a.png"), 1, "would be overwritten"),
-        (("a.png", "b.doc"), 1, "no picture format"),
+        (("a.png", "b.doc"), 1, "no image format"),
         (("a.png", "b.png", "--tile", "0"), 2, "Invalid value for '--tile'"),
         (("a.png", "b.png", "--weights", "nowhere"), 1, "no weights at nowhere"),
         (("a.png", "b.png", "--weights", "a.png"), 1, "a.png is not a readable safetensors file"),
         (("a.png", "b.png", "--backend", "nonesuch"), 1, "nonesuch"),
-        (("bad.png", "b.png"), 1, "bad.png cannot be read as a picture"),
+        (("bad.png", "b.png"), 1, "bad.png cannot be read as a image"),
     ],
 )
 def test_mistakes(

@@ -8,7 +8,7 @@ import tiny
 from commandline import Cli
 from PIL import Image
 
-from scratchnet import runs
+from scratchnet.training import runs
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def test_the_table_shows_the_same(cli: Cli, run: Path) -> None:
         assert f"{figures['psnr']:.2f} dB" in line
         assert f"{figures['psnr_per_image']:.2f} dB" in line
         assert f"{figures['ssim']:.4f}" in line
-    assert "4 validation pictures of 16x16" in result.out
+    assert "4 validation images of 16x16" in result.out
 
 
 def test_other_data_and_a_sheet(cli: Cli, run: Path, tmp_path: Path) -> None:
     other, sheet = tiny.data_dir(tmp_path / "other", n_val=2), tmp_path / "sheet.png"
     result = cli("evaluate", run, "--data", other, "--out", sheet, "--json")
     assert result.code == 0, result.err
-    assert json.loads(result.out)["data"] == f"2 validation pictures of 16x16 from {other}"
+    assert json.loads(result.out)["data"] == f"2 validation images of 16x16 from {other}"
     with Image.open(sheet) as image:
         assert image.width > 300
 
@@ -63,17 +63,17 @@ def test_a_noisy_target_is_called_noisy(cli: Cli, run: Path, tmp_path: Path) -> 
     for folder, seed in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         for i in range(3):
-            picture = tiny.noisy(tiny.clean_pictures(1, 20, 20, seed=i), seed)[0]
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i}.png")
+            image = tiny.noisy(tiny.clean_images(1, 20, 20, seed=i), seed)[0]
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / folder / f"{i}.png")
     options = ("--noisy-a", tmp_path / "a", "--noisy-b", tmp_path / "b", "--n-val", 2)
     assert json.loads(cli("evaluate", run, *options, "--json").out)["target_is_clean"] is False
-    assert "against a second noisy picture" in cli("evaluate", run, *options).out
+    assert "against a second noisy image" in cli("evaluate", run, *options).out
 
 
 def test_without_weights_it_says_where_to_get_some(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scratchnet.checkpoint.shipped", dict)
+    monkeypatch.setattr("scratchnet.training.checkpoint.shipped", dict)
     result = cli("evaluate")
     assert result.code == 1
     assert "train some with `scratchnet train`" in result.err

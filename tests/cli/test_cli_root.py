@@ -11,7 +11,7 @@ from commandline import Cli
 import scratchnet
 from scratchnet import backends
 from scratchnet.cli import COMMANDS
-from scratchnet.tiling import TILE
+from scratchnet.denoise.tiles import TILE
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])

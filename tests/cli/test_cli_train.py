@@ -8,7 +8,7 @@ import tiny
 import torch
 from commandline import Cli
 
-from scratchnet.training import Callback, Trainer
+from scratchnet.training.trainer import Callback, Trainer
 
 SMALL = (
     *("--model-arg", "channels=4", "--model-arg", "depth=2"),

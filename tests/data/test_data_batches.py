@@ -42,7 +42,7 @@ def test_augmented_finds_every_way_to_look_at_a_pair(height: int, width: int, wa
         assert x.shape == y.shape == a.shape
         assert x.is_contiguous()
         assert y.is_contiguous()
-        # Both went the same way, and every picture and channel has kept its own pixels.
+        # Both went the same way, and every image and channel has kept its own pixels.
         assert torch.unique(y - x).tolist() in ([1000], [-1000])
         assert torch.equal(torch.minimum(x, y).flatten(2).sort().values, a.flatten(2))
         seen.add((tuple(x.flatten().tolist()), tuple(y.flatten().tolist())))
@@ -83,7 +83,7 @@ def test_to_uint8_rounds_and_clips_and_leaves_its_input() -> None:
     assert torch.equal(values, before)
 
 
-def test_empty_pictures_pass() -> None:
+def test_empty_images_pass() -> None:
     empty = torch.empty(0, 3, 8, 8, dtype=torch.uint8)
     assert to_float(empty).shape == (0, 3, 8, 8)
     assert to_uint8(to_float(empty)).shape == (0, 3, 8, 8)

@@ -77,9 +77,9 @@ def test_shapes_and_dtypes(spec: str, n: int, h: int, w: int) -> None:
     model = parse_noise(spec)
     original = random_original(n, h * model.scale, w * model.scale)
     before = original.clone()
-    for picture in (model.clean(original), model.sample(original, generator())):
-        assert picture.shape == (n, 3, h, w)
-        assert picture.dtype == torch.uint8
+    for image in (model.clean(original), model.sample(original, generator())):
+        assert image.shape == (n, 3, h, w)
+        assert image.dtype == torch.uint8
     assert torch.equal(original, before)
 
 
@@ -105,7 +105,7 @@ def test_memory_layout_does_not_change_the_draw(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_what_is_no_batch_of_pictures_is_refused(spec: str) -> None:
+def test_what_is_no_batch_of_images_is_refused(spec: str) -> None:
     model = parse_noise(spec)
     with pytest.raises(TypeMismatch, match=r"uint8.*float32"):
         model.clean(torch.zeros(1, 3, 4, 4))
@@ -147,7 +147,7 @@ def test_subpixel_clean_is_the_rounded_mean_by_hand() -> None:
     assert clean[0, 0].tolist() == [[191, 2]]  # 191.25 and 1.75
 
 
-def test_the_mean_of_many_subpixel_draws_is_the_clean_picture() -> None:
+def test_the_mean_of_many_subpixel_draws_is_the_clean_image() -> None:
     model, original, draws = parse_noise("subpixel"), random_original(1, 16, 16), generator()
     mean = torch.stack([model.sample(original, draws) for _ in range(4000)]).double().mean(0)
     # A draw's standard deviation is at most 127.5, that of 4,000 draws' mean about 2.
@@ -156,7 +156,7 @@ def test_the_mean_of_many_subpixel_draws_is_the_clean_picture() -> None:
 
 
 @pytest.mark.parametrize("spec", ["gaussian:10", "poisson:50", "impulse:0.2"])
-def test_the_clean_picture_of_the_others_is_the_original(spec: str) -> None:
+def test_the_clean_image_of_the_others_is_the_original(spec: str) -> None:
     original = random_original(2, 5, 7)
     assert torch.equal(parse_noise(spec).clean(original), original)
 
@@ -208,7 +208,7 @@ def test_impulse_at_its_limits(spec: str, touched: float) -> None:
     assert (noisy != 100).double().mean().item() == touched
 
 
-def test_gaussian_with_a_range_draws_a_standard_deviation_for_each_picture() -> None:
+def test_gaussian_with_a_range_draws_a_standard_deviation_for_each_image() -> None:
     original = torch.full((200, 3, 16, 16), 128, dtype=torch.uint8)
     noisy = parse_noise("gaussian:5-25").sample(original, generator())
     deviations = noisy.float().flatten(1).std(dim=1)

@@ -10,23 +10,23 @@ from scratchnet.data import NoisyPairs, from_directory
 from scratchnet.errors import DataError, ShapeError, TypeMismatch
 
 
-def pictures(n: int = 2, c: int = 3, h: int = 4, w: int = 4, seed: int = 0) -> Tensor:
+def images(n: int = 2, c: int = 3, h: int = 4, w: int = 4, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (n, c, h, w), generator=generator, dtype=torch.uint8)
 
 
 def pairs(**changes: object) -> NoisyPairs:
     fields: dict[str, object] = {
-        "noisy_a": pictures(),
-        "noisy_b": pictures(),
-        "val_noisy": pictures(),
-        "val_target": pictures(),
+        "noisy_a": images(),
+        "noisy_b": images(),
+        "val_noisy": images(),
+        "val_target": images(),
     }
     return NoisyPairs(**(fields | changes), val_is_clean=True, source="test")  # type: ignore[arg-type]
 
 
 def test_training_and_validation_may_differ_in_size() -> None:
-    data = pairs(val_noisy=pictures(5, 3, 6, 8), val_target=pictures(5, 3, 6, 8))
+    data = pairs(val_noisy=images(5, 3, 6, 8), val_target=images(5, 3, 6, 8))
     assert data.val_noisy.shape == (5, 3, 6, 8)
 
 
@@ -37,13 +37,13 @@ FIELDS = ["noisy_a", "noisy_b", "val_noisy", "val_target"]
 @pytest.mark.parametrize(
     ("value", "error", "says"),
     [
-        (pictures().float(), TypeMismatch, "uint8.*float32"),
+        (images().float(), TypeMismatch, "uint8.*float32"),
         ([1, 2], TypeMismatch, "uint8 tensor.*list"),
         (None, TypeMismatch, "NoneType"),
-        (pictures()[0], ShapeError, r"\(N, 3, H, W\).*\(3, 4, 4\)"),
-        (pictures(c=1), ShapeError, r"\(N, 3, H, W\).*\(2, 1, 4, 4\)"),
-        (pictures(n=0), ShapeError, r"at least one.*\(0, 3, 4, 4\)"),
-        (pictures(h=5), ShapeError, r"same shape.*4, 4"),
+        (images()[0], ShapeError, r"\(N, 3, H, W\).*\(3, 4, 4\)"),
+        (images(c=1), ShapeError, r"\(N, 3, H, W\).*\(2, 1, 4, 4\)"),
+        (images(n=0), ShapeError, r"at least one.*\(0, 3, 4, 4\)"),
+        (images(h=5), ShapeError, r"same shape.*4, 4"),
     ],
 )
 def test_a_wrong_field_is_named(
@@ -56,7 +56,7 @@ def test_a_wrong_field_is_named(
 
 def test_fields_cannot_be_exchanged_afterwards() -> None:
     with pytest.raises(AttributeError):
-        pairs().noisy_a = pictures()  # type: ignore[misc]
+        pairs().noisy_a = images()  # type: ignore[misc]
 
 
 def write(path: Path, train: object, val: object) -> Path:
@@ -66,7 +66,7 @@ def write(path: Path, train: object, val: object) -> Path:
 
 
 def test_from_directory_reads_what_torch_saved(tmp_path: Path) -> None:
-    a, b, noisy, clean = (pictures(4, seed=s) for s in range(4))
+    a, b, noisy, clean = (images(4, seed=s) for s in range(4))
     data = from_directory(write(tmp_path, (a, b), [noisy[:3], clean[:3]]))
     assert torch.equal(data.noisy_a, a)
     assert torch.equal(data.noisy_b, b)
@@ -78,13 +78,13 @@ def test_from_directory_reads_what_torch_saved(tmp_path: Path) -> None:
 
 
 def test_from_directory_takes_text_for_a_path(tmp_path: Path) -> None:
-    good = (pictures(), pictures())
+    good = (images(), images())
     assert len(from_directory(str(write(tmp_path, good, good))).noisy_a) == 2
 
 
 @pytest.mark.parametrize("file", ["train_data.pkl", "val_data.pkl"])
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
-    good = (pictures(), pictures())
+    good = (images(), images())
     (write(tmp_path, good, good) / file).unlink()
     with pytest.raises(DataError, match=rf"{file} is missing: expected a tuple of two uint8"):
         from_directory(tmp_path)
@@ -97,7 +97,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no tensors here", b"PK\x03\x04 torn", b"\x80\x02"])
 def test_a_garbled_file_is_one_line(tmp_path: Path, content: bytes) -> None:
-    good = (pictures(), pictures())
+    good = (images(), images())
     (write(tmp_path, good, good) / "val_data.pkl").write_bytes(content)
     with pytest.raises(DataError, match=r"val_data.pkl cannot be read.*two uint8") as raised:
         from_directory(tmp_path)
@@ -105,7 +105,7 @@ def test_a_garbled_file_is_one_line(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:
-    good = (pictures(20), pictures(20))
+    good = (images(20), images(20))
     file = write(tmp_path, good, good) / "train_data.pkl"
     file.write_bytes(file.read_bytes()[:-500])
     with pytest.raises(DataError, match=r"train_data.pkl cannot be read"):
@@ -123,7 +123,7 @@ class Planted:
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
-    good, victim = (pictures(), pictures()), tmp_path / "victim"
+    good, victim = (images(), images()), tmp_path / "victim"
     write(tmp_path, good, Planted(victim))
     with pytest.raises(DataError, match=r"val_data.pkl cannot be read"):
         from_directory(tmp_path)
@@ -133,19 +133,19 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (pictures(), "Tensor"),
-        ((pictures(), pictures(), pictures()), "tuple of length 3"),
+        (images(), "Tensor"),
+        ((images(), images(), images()), "tuple of length 3"),
         ({"a": 1, "b": 2}, "dict of length 2"),
         (7, "int"),
-        ((pictures(), [1, 2]), "second tensor.*list"),
-        ((pictures().float(), pictures()), "first tensor.*uint8.*float32"),
-        ((pictures(2), pictures(3)), r"same shape.*\(2, 3, 4, 4\) and \(3, 3, 4, 4\)"),
-        ((pictures(c=1), pictures(c=1)), r"\(N, 3, H, W\).*\(2, 1, 4, 4\)"),
-        ((pictures(0), pictures(0)), "at least one picture"),
+        ((images(), [1, 2]), "second tensor.*list"),
+        ((images().float(), images()), "first tensor.*uint8.*float32"),
+        ((images(2), images(3)), r"same shape.*\(2, 3, 4, 4\) and \(3, 3, 4, 4\)"),
+        ((images(c=1), images(c=1)), r"\(N, 3, H, W\).*\(2, 1, 4, 4\)"),
+        ((images(0), images(0)), "at least one image"),
     ],
 )
 def test_wrong_content_is_described(tmp_path: Path, content: object, says: str) -> None:
-    write(tmp_path, content, (pictures(), pictures()))
+    write(tmp_path, content, (images(), images()))
     with pytest.raises(DataError, match=says) as raised:
         from_directory(tmp_path)
     assert "train_data.pkl" in str(raised.value)

@@ -8,7 +8,7 @@ import torch
 
 from scratchnet import data
 from scratchnet.data import PHOTOGRAPHS, NoisyPairs, Photograph, builtin
-from scratchnet.data.cutting import MIN_CONTRAST, Picture, cut
+from scratchnet.data.cutting import MIN_CONTRAST, Pixels, cut
 from scratchnet.data.photographs import recolour
 from scratchnet.errors import ArgumentError, DataError, ShapeError
 
@@ -23,11 +23,11 @@ def tensors(pairs: NoisyPairs) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS, ids=lambda p: p.name)
 def test_every_photograph_ships_and_says_whose_it_is(photograph: Photograph) -> None:
-    picture = photograph.load()
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert picture.shape[2] == 3
-    assert min(picture.shape[:2]) >= 256
+    image = photograph.load()
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert image.shape[2] == 3
+    assert min(image.shape[:2]) >= 256
     assert photograph.licence in ("CC0", "public domain")
     assert photograph.origin
 
@@ -81,24 +81,24 @@ def test_building_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_two_draws_show_the_same_pictures() -> None:
+def test_the_two_draws_show_the_same_images() -> None:
     pairs = builtin("gaussian:5", n_train=30, n_val=1)
     error = pairs.noisy_a.double() - pairs.noisy_b.double()
-    # Two draws differ by √2·σ in every picture, different pictures by far more.
+    # Two draws differ by √2·σ in every image, different images by far more.
     assert error.std(dim=(1, 2, 3)).max() < 5 * 2**0.5 * 1.1
 
 
 @pytest.mark.parametrize("noise", ["subpixel", "impulse:0.3"])
-def test_clean_targets_are_those_pictures_without_noise(noise: str) -> None:
+def test_clean_targets_are_those_images_without_noise(noise: str) -> None:
     noisy = builtin(noise, n_train=6, n_val=2, size=16)
     clean = builtin(noise, n_train=6, n_val=2, size=16, clean_targets=True)
     assert torch.equal(clean.noisy_a, noisy.noisy_a)
     assert torch.equal(clean.val_noisy, noisy.val_noisy)
     assert "clean targets" in clean.source
-    if noise == "subpixel":  # a mean of the cell's pixels, each of which a noisy picture may show
+    if noise == "subpixel":  # a mean of the cell's pixels, each of which a noisy image may show
         distance = clean.noisy_b.double() - noisy.noisy_b.double()
         assert distance.mean().abs() < distance.abs().mean() / 4
-    else:  # what neither draw replaced is the clean picture
+    else:  # what neither draw replaced is the clean image
         same = (noisy.noisy_a == noisy.noisy_b).all(dim=1, keepdim=True).expand_as(noisy.noisy_a)
         kept = same & (noisy.noisy_a > 0) & (noisy.noisy_a < 255)
         assert torch.equal(clean.noisy_b[kept], noisy.noisy_a[kept])
@@ -129,13 +129,13 @@ def test_a_size_beyond_the_photographs_is_refused() -> None:
         builtin(n_train=1, n_val=1, size=1000)
 
 
-def gradient(height: int, width: int, offset: int = 0) -> Picture:
+def gradient(height: int, width: int, offset: int = 0) -> Pixels:
     ramp = np.arange(height * width, dtype=np.int64).reshape(height, width) * 7 + offset
     return np.stack([ramp % 256] * 3, axis=2).astype(np.uint8)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 12])
-def test_cuts_come_evenly_from_all_pictures(n: int) -> None:
+def test_cuts_come_evenly_from_all_images(n: int) -> None:
     levels = [np.full((16, 16, 3), 40 * i, dtype=np.uint8) for i in range(5)]
     out = cut([lambda p=p: p for p in levels], n, 8, generator())  # type: ignore[misc]
     assert out.shape == (n, 3, 8, 8)
@@ -144,10 +144,10 @@ def test_cuts_come_evenly_from_all_pictures(n: int) -> None:
     assert counts.max() - counts.min() <= 1
 
 
-def test_pictures_are_loaded_once_and_no_more_than_needed() -> None:
+def test_images_are_loaded_once_and_no_more_than_needed() -> None:
     loaded: list[int] = []
 
-    def loader(i: int) -> Picture:
+    def loader(i: int) -> Pixels:
         loaded.append(i)
         return gradient(9, 9, i)
 
@@ -155,27 +155,27 @@ def test_pictures_are_loaded_once_and_no_more_than_needed() -> None:
     assert len(loaded) == len(set(loaded)) == 4
 
 
-def test_a_cut_of_the_whole_picture_is_the_picture() -> None:
-    picture = gradient(8, 8)
-    out = cut([lambda: picture], 2, 8, generator())
-    assert np.array_equal(out[0].permute(1, 2, 0).numpy(), picture)
+def test_a_cut_of_the_whole_image_is_the_image() -> None:
+    image = gradient(8, 8)
+    out = cut([lambda: image], 2, 8, generator())
+    assert np.array_equal(out[0].permute(1, 2, 0).numpy(), image)
     assert torch.equal(out[0], out[1])
 
 
 def test_mirroring_yields_all_eight_orientations() -> None:
-    picture = gradient(8, 8)
-    out = cut([lambda: picture], 200, 8, generator(), mirror=True)
+    image = gradient(8, 8)
+    out = cut([lambda: image], 200, 8, generator(), mirror=True)
     found = {square.numpy().tobytes() for square in out}
-    turned = [np.rot90(picture, k) for k in range(4)]
+    turned = [np.rot90(image, k) for k in range(4)]
     expected = {p.transpose(2, 0, 1).tobytes() for t in turned for p in (t, t[:, ::-1])}
     assert found == expected
     assert len(expected) == 8
 
 
 def test_flat_places_are_avoided_where_there_are_others() -> None:
-    picture = np.full((64, 64, 3), 200, dtype=np.uint8)
-    picture[:40, :40] = gradient(40, 40)
-    out = cut([lambda: picture], 40, 8, generator()).double()
+    image = np.full((64, 64, 3), 200, dtype=np.uint8)
+    image[:40, :40] = gradient(40, 40)
+    out = cut([lambda: image], 40, 8, generator()).double()
     assert out.flatten(2).std(dim=2).amax(dim=1).min() > MIN_CONTRAST * 0.99
 
 
@@ -189,21 +189,21 @@ def test_cuts_are_made_at_several_scales() -> None:
     assert 0 < full_size.sum() < 60
 
 
-def test_a_picture_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ShapeError, match="cannot cut 9x9 pixels out of a picture of 20x8"):
+def test_a_image_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ShapeError, match="cannot cut 9x9 pixels out of a image of 20x8"):
         cut([lambda: gradient(8, 20)], 1, 9, generator())
 
 
-def test_recolouring_exchanges_and_darkens_the_channels_of_every_second_picture() -> None:
-    pictures = torch.randint(256, (400, 3, 4, 5), generator=generator(), dtype=torch.uint8)
-    before = pictures.clone()
-    out = recolour(pictures, generator(1))
-    assert torch.equal(pictures, before)
+def test_recolouring_exchanges_and_darkens_the_channels_of_every_second_image() -> None:
+    images = torch.randint(256, (400, 3, 4, 5), generator=generator(), dtype=torch.uint8)
+    before = images.clone()
+    out = recolour(images, generator(1))
+    assert torch.equal(images, before)
     assert out.dtype == torch.uint8
-    unchanged = (out == pictures).flatten(1).all(dim=1)
+    unchanged = (out == images).flatten(1).all(dim=1)
     assert 150 < unchanged.sum() < 250
     orders = set()
-    for new, old in zip(out[~unchanged].float(), pictures[~unchanged].float(), strict=True):
+    for new, old in zip(out[~unchanged].float(), images[~unchanged].float(), strict=True):
         order = []
         for channel in new:
             # The one that it came from is proportional to it, up to rounding.

@@ -167,8 +167,8 @@ class NormalizedByTheFirstBatch(LeakyReLU):
         return grad if self.scale is None else grad / self.scale.to(grad.dtype)
 
 
-class BiasOfOnePicture(scratchnet.Conv2d):
-    """The bias's gradient is that of the first picture."""
+class BiasOfOneImage(scratchnet.Conv2d):
+    """The bias's gradient is that of the first image."""
 
     def backward_images(self, grad_y: Tensor) -> Tensor:
         before = self.grad_bias.clone()
@@ -250,7 +250,7 @@ class ForgetsItsSlope(LeakyReLU):
 
 
 class CentredOverTheBatch(scratchnet.Module):
-    """Subtracts the mean of the batch from each picture."""
+    """Subtracts the mean of the batch from each image."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         x = check_tensor(self, inputs[0])

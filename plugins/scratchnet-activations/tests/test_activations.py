@@ -9,7 +9,7 @@ import scratchnet
 from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.testing import check_layer
 
-PICTURES = torch.randn(2, 4, 7, 5, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(2, 4, 7, 5, generator=torch.Generator().manual_seed(0))
 VECTORS = 10 * torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
 TWINS = {
     "LeakyReLU": [{}, {"negative_slope": 0.3}],
@@ -26,7 +26,7 @@ TWINS = {
 )
 def test_conforms(name: str, arguments: dict) -> None:
     kind = getattr(activations, name)
-    check_layer(lambda: kind(**arguments), [PICTURES, VECTORS], twin=getattr(nn, name)(**arguments))
+    check_layer(lambda: kind(**arguments), [IMAGES, VECTORS], twin=getattr(nn, name)(**arguments))
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -47,7 +47,7 @@ def test_each_is_registered_and_trains() -> None:
     sgd, mse = scratchnet.SGD(model.param(), 0.1), scratchnet.MSE()
     losses = []
     for _ in range(30):
-        losses.append(mse.forward(model.forward(PICTURES), PICTURES).item())
+        losses.append(mse.forward(model.forward(IMAGES), IMAGES).item())
         model.zero_grad()
         model.backward(mse.backward())
         sgd.step()
@@ -61,4 +61,4 @@ def test_mistakes() -> None:
     with pytest.raises(ArgumentError, match="num_parameters of at least 1, got 0"):
         activations.PReLU(0)
     with pytest.raises(ShapeError, match=r"expects \(N, 3, \.\.\.\), got \(2, 4, 7, 5\)"):
-        activations.PReLU(3)(PICTURES)
+        activations.PReLU(3)(IMAGES)

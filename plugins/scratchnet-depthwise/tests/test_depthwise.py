@@ -22,7 +22,7 @@ CASES = [
     {"kernel_size": (9, 7)},
     {"kernel_size": 2, "stride": 11, "padding": 3},
 ]
-PICTURES = [
+IMAGES = [
     torch.randn(2, 5, 9, 7, generator=torch.Generator().manual_seed(0)),
     torch.randn(1, 5, 11, 13, generator=torch.Generator().manual_seed(1)),
 ]
@@ -31,7 +31,7 @@ PICTURES = [
 @parametrize_with_checks(
     layer_checks(
         lambda: DepthwiseConv2d(5, (3, 2), (2, 1), (1, 2)),
-        PICTURES,
+        IMAGES,
         twin=nn.Conv2d(5, 5, (3, 2), (2, 1), (1, 2), groups=5),
     )
 )
@@ -44,7 +44,7 @@ def test_conforms(check: Check, backend: str) -> None:
 @pytest.mark.parametrize("arguments", CASES, ids=str)
 def test_conforms_for_other_arguments(arguments: dict) -> None:
     twin = nn.Conv2d(5, 5, **arguments, groups=5)
-    check_layer(lambda: DepthwiseConv2d(5, **arguments), PICTURES, twin=twin)
+    check_layer(lambda: DepthwiseConv2d(5, **arguments), IMAGES, twin=twin)
 
 
 def test_the_kernels_run_unless_a_backend_is_named() -> None:
@@ -52,7 +52,7 @@ def test_the_kernels_run_unless_a_backend_is_named() -> None:
     layer = DepthwiseConv2d(5, 3)
     for choice, expected in [("auto", "depthwise"), ("reference", "reference")]:
         with scratchnet.use_backend(choice), dispatch.trace() as calls:
-            layer(PICTURES[0])
+            layer(IMAGES[0])
         assert calls == [("conv2d_forward", expected)]
 
 
@@ -79,7 +79,7 @@ def test_the_cross_check_finds_no_difference(
     monkeypatch.chdir(tmp_path)
     layer = DepthwiseConv2d(5, **arguments)
     with scratchnet.use_backend("auto"):
-        for x in PICTURES:
+        for x in IMAGES:
             y = layer(x)
             layer.backward(torch.ones_like(y))
 
@@ -99,7 +99,7 @@ def test_the_cross_check_finds_a_wrong_kernel(
     layer = DepthwiseConv2d(5, 3)
     with scratchnet.use_backend("auto"), monkeypatch.context() as patch:
         patch.setattr(kernels, "_call", wrong)
-        y = layer(PICTURES[0])
+        y = layer(IMAGES[0])
         where = r"1 of 630 elements, the worst at \[1, 2, 0, 1\]"
         with pytest.raises(VerificationError, match=rf"grad_x .* 'depthwise' .*{where}"):
             layer.backward(torch.ones_like(y))

@@ -89,7 +89,7 @@ class DepthwiseKernels(ReferenceBackend):
         grad_y, x, weight = grad_y.contiguous(), x.contiguous(), weight.contiguous()
         n, c = x.shape[:2]
         grad_x = torch.empty_like(x)
-        grad_weight = x.new_empty(n, *weight.shape)  # by picture
+        grad_weight = x.new_empty(n, *weight.shape)  # by image
         grad_bias = x.new_empty(n, c)
         tensors = [grad_y, x, weight, grad_x, grad_weight, grad_bias]
         _call("backward", tensors, _shape(x, weight, grad_y, stride, padding))

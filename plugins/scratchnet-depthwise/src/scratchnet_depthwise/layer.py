@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet import init
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
+from scratchnet.layers import init
 from scratchnet.layers.checks import output_size, pair, positive
 from scratchnet.layers.image_layer import ImageLayer
 

@@ -1,0 +1,1 @@
+"""Denoising: whole images by tiles, metrics and evaluation."""

@@ -1,0 +1,1 @@
+"""Files: written atomically; tensors and images."""

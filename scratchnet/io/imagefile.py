@@ -1,0 +1,165 @@
+"""Image files in and out: 8 or 16 bits a channel, grey or RGB, with or without alpha.
+
+Pillow does the decoding and encoding; :mod:`scratchnet.io.deepimage` what Pillow cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from scratchnet.errors import DataError
+from scratchnet.io.deepimage import deep_pixels, write_png, write_tiff
+from scratchnet.io.files import atomic
+
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+_BITS, _PLANAR = 258, 284  # TIFF tags: BitsPerSample, PlanarConfiguration
+
+_PASSED_ON = ("exif", "icc_profile", "dpi")
+_DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+    "TIFF": {"compression": "tiff_deflate"},
+}
+
+
+@dataclass
+class ImageData:
+    """A decoded image.
+
+    Attributes:
+        pixels: (H, W, C), uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        info: what travels with it unseen: ``exif`` (with its orientation), ``icc_profile``,
+            ``dpi``.
+    """
+
+    pixels: Pixels
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Colour channels, without alpha: 1 or 3."""
+        return 1 if self.pixels.shape[2] <= 2 else 3
+
+
+def read_image(path: str | Path) -> ImageData:
+    """Decode a image as it is stored: not turned upright, its bits and channels kept.
+
+    Palettes become RGB, 1-bit images 8-bit grey, CMYK and other colour spaces RGB.
+
+    Raises:
+        DataError: if the file is missing, no image, an animation, or holds floating-point pixels.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # huge images are welcome here: they are the user's own files
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # an MPO is a photo with a preview attached
+                raise DataError(
+                    f"{path} holds {frames} images: save the one you mean in a file of its own"
+                )
+            info = {key: image.info[key] for key in _PASSED_ON if key in image.info}
+            if image.mode == "CMYK":
+                info.pop("icc_profile", None)  # describes the CMYK values, not the RGB ones
+            return ImageData(_pixels(image, path), info)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as a image ({_first_line(error)})") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def write_image(path: str | Path, image: ImageData) -> None:
+    """Encode a image in the format that the file's ending names, atomically.
+
+    Raises:
+        DataError: if the ending is unknown or its format cannot hold such pixels; the message names
+            one that can.
+    """
+    path = Path(path)
+    format_ = check_suffix(path)
+    pixels = image.pixels
+    channels, bits = pixels.shape[2], pixels.dtype.itemsize * 8
+    what = f"{bits}-bit {('grey', 'grey with alpha', 'RGB', 'RGB with alpha')[channels - 1]}"
+    with atomic(path) as temporary:
+        try:
+            if bits == 16 and channels > 1:
+                _DEEP_WRITERS[format_](temporary, pixels.astype(np.uint16, copy=False), image.info)
+                return
+            plain = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+            options = _SAVE_OPTIONS.get(format_, {})
+            if format_ == "TIFF":
+                options = options | {k: v for k, v in image.info.items() if k != "exif"}
+            else:
+                options = options | image.info
+            plain.save(temporary, format=format_, **options)
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DataError(
+                f"{path}: {format_} cannot hold a {what} image; name a .png or .tif file instead"
+            ) from error
+
+
+def check_suffix(path: str | Path) -> str:
+    """The name of the format that the ending of ``path`` stands for.
+
+    Raises:
+        DataError: if no format that can be written has this ending.
+    """
+    suffix = Path(path).suffix.lower()
+    format_ = Image.registered_extensions().get(suffix)
+    if format_ is None or format_ not in Image.SAVE:
+        raise DataError(
+            f"{path}: {suffix or 'a name without an ending'} is no image format that can be "
+            "written; use .png, .tif, .jpg or .webp"
+        )
+    return format_
+
+
+def _pixels(image: Image.Image, path: str | Path) -> Pixels:
+    deep = deep_pixels(image)
+    if deep is not None:
+        return deep
+    tags = getattr(image, "tag_v2", {})
+    if image.mode != "L" and tags.get(_PLANAR) == 2 and max(tags.get(_BITS, (8,))) > 8:
+        raise DataError(
+            f"{path} stores its channels in separate planes of more than 8 bits: save it with "
+            "interleaved channels, or as PNG"
+        )
+    mode = image.mode
+    if mode == "F":
+        raise DataError(
+            f"{path} holds floating-point pixels: save it with 8 or 16 bits per channel first"
+        )
+    if mode.startswith(
+        "I"
+    ):  # 16-bit grey; "I" is 32 bits wide, but what PNG and PGM put there is 16
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise DataError(
+                f"{path} holds 32-bit pixels: save it with 8 or 16 bits per channel first"
+            )
+        return values.astype(np.uint16)[..., None]
+    transparent = "transparency" in image.info
+    if mode in ("1", "L", "LA", "La"):
+        target = "LA" if transparent or mode in ("LA", "La") else "L"
+    else:
+        target = "RGBA" if transparent or mode in ("RGBA", "RGBa", "PA") else "RGB"
+    values = np.asarray(image if mode == target else image.convert(target))
+    return values[..., None] if values.ndim == 2 else values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

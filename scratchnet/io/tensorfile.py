@@ -1,0 +1,70 @@
+"""safetensors files with a note in JSON in the header."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scratchnet.errors import ScratchnetError
+from scratchnet.io.files import atomic
+
+# One key: safetensors writes several in no fixed order, and equal runs shall make equal files.
+_KEY = "scratchnet"
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors, and ``about`` as JSON in the header; atomically.
+
+    Raises:
+        ScratchnetError: if the file cannot be written.
+    """
+    # safetensors refuses views of shared memory and odd strides; weights are small enough to copy.
+    plain = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in tensors.items()
+    }
+    with atomic(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
+        except SafetensorError as error:  # a full disk comes as this, not as OSError
+            raise ScratchnetError(f"cannot write {path}: {error}") from error
+
+
+def header(path: str | Path) -> dict[str, Any]:
+    """What :func:`write` put into the header; empty if another program wrote the file.
+
+    Raises:
+        ScratchnetError: if the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return about if isinstance(about, dict) else {}
+
+
+def read(path: str | Path) -> dict[str, Tensor]:
+    """All tensors of a file, by name.
+
+    Raises:
+        ScratchnetError: if the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str | Path, error: Exception) -> ScratchnetError:
+    if not Path(path).exists():
+        return ScratchnetError(f"there is no file {path}")
+    reason = str(error).strip().partition("\n")[0]
+    return ScratchnetError(f"{path} is not a readable safetensors file ({reason})")

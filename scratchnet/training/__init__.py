@@ -1,0 +1,1 @@
+"""Training: the trainer, its configuration, the run directory and checkpoints."""

@@ -1,0 +1,84 @@
+"""The state of a training between two epochs, on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from scratchnet.errors import ScratchnetError
+from scratchnet.io import tensorfile
+
+STATE = "checkpoint.safetensors"
+
+_FORMAT = "scratchnet-training-1"
+
+
+@dataclass
+class TrainingState:
+    """All that a run needs to go on as if it had never stopped.
+
+    Attributes:
+        model: ``model.state_dict()``.
+        optimizer: ``optimizer.state_dict()``, a flat dictionary of tensors and numbers.
+        rng: the state of the generator that shuffles the batches.
+        epoch, step: how many are done.
+        history: a dictionary for each epoch done.
+    """
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    rng: Tensor
+    epoch: int
+    step: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_state(state: TrainingState, path: str | Path) -> None:
+    """Write a training state, atomically.
+
+    Raises:
+        ScratchnetError: if the file cannot be written.
+    """
+    tensors = {f"model/{key}": value for key, value in state.model.items()}
+    numbers = {}
+    for key, value in state.optimizer.items():
+        if isinstance(value, Tensor):
+            tensors[f"optimizer/{key}"] = value
+        else:
+            numbers[key] = value
+    tensors["rng"] = state.rng
+    about = {
+        "format": _FORMAT,
+        "optimizer": numbers,
+        "epoch": state.epoch,
+        "step": state.step,
+        "history": state.history,
+    }
+    tensorfile.write(path, tensors, about)
+
+
+def load_state(path: str | Path) -> TrainingState:
+    """Read a training state.
+
+    Raises:
+        ScratchnetError: if the file is missing, damaged, or not a training state.
+    """
+    about = tensorfile.header(path)
+    if about.get("format") != _FORMAT:
+        raise ScratchnetError(f"{path} is not a training state (expected {_FORMAT})")
+    tensors = tensorfile.read(path)
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    return TrainingState(
+        model=part("model/"),
+        optimizer=part("optimizer/") | about["optimizer"],
+        rng=tensors["rng"],
+        epoch=about["epoch"],
+        step=about["step"],
+        history=about["history"],
+    )
