@@ -17,7 +17,7 @@ class Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.open: list[str] = []
         self.tags: set[str] = set()
-        self.images: list[dict[str, str]] = []
+        self.shown: list[dict[str, str]] = []
         self.links: list[str] = []
         self.text = ""
         self.table_rows: list[list[str]] = []
@@ -30,7 +30,7 @@ class Page(HTMLParser):
         self.tags.add(tag)
         self.links += [value for key, value in given.items() if key in ("src", "href")]
         if tag == "img":
-            self.images.append(given)
+            self.shown.append(given)
         if tag == "tr":
             self.table_rows.append([])
         if tag in ("td", "th"):
@@ -50,8 +50,8 @@ class Page(HTMLParser):
 
     def images(self) -> list[bytes]:
         """The contents of the PNG files inside the page."""
-        assert all(image["src"].startswith(PREFIX) for image in self.images)
-        return [base64.b64decode(i["src"][len(PREFIX) :], validate=True) for i in self.images]
+        assert all(image["src"].startswith(PREFIX) for image in self.shown)
+        return [base64.b64decode(i["src"][len(PREFIX) :], validate=True) for i in self.shown]
 
 
 def read_page(path: Path) -> Page:

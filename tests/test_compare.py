@@ -247,7 +247,7 @@ def test_the_page_needs_no_other_file(out: Path) -> None:
     assert "script" not in page.tags
     images = page.images()
     assert len(images) == 5  # four figures and the sheet
-    for encoded, image in zip(images, page.images, strict=True):
+    for encoded, image in zip(images, page.shown, strict=True):
         with Image.open(io.BytesIO(encoded)) as opened:
             assert min(opened.size) > 200
         assert image["alt"]

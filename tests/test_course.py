@@ -9,8 +9,8 @@ import torch
 from scratchnet import models
 from scratchnet.data import to_float
 from scratchnet.errors import ScratchnetError, ShapeError, TypeMismatch
-from scratchnet.models.course import Model
 from scratchnet.training import checkpoint
+from scratchnet.training.course import Model
 
 
 def test_the_course_in_five_lines() -> None:

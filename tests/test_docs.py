@@ -42,7 +42,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the examples speak of: images, noisy pairs, a home with Images."""
     clean = tiny.clean_images(6, 36, 40)
     folders = {
-        "home/Images": clean,
+        "home/Pictures": clean,
         "holiday": clean[:2],
         "scans-1": tiny.noisy(clean, 1),
         "scans-2": tiny.noisy(clean, 2),

@@ -143,7 +143,7 @@ def test_the_mean_of_the_noise_is_told_for_dark_and_for_bright_pixels(script: Mo
     assert script.mean_of_noise(data) == [2.5, -15.0]
 
 
-@pytest.mark.parametrize("script", ["images"], indirect=True)
+@pytest.mark.parametrize("script", ["pictures"], indirect=True)
 def test_images(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tiny.data_dir(tmp_path / "data")
     config = tiny.config(data=str(data), epochs=1, n_val=None)

@@ -30,7 +30,7 @@ def test_whatever_the_text_the_page_stays_whole(tmp_path: Path) -> None:
     page = read_page(tmp_path / "p.html")
     assert "script" not in page.tags
     assert page.text.count(NASTY) == 9  # the title twice, and once for each text above
-    assert [image["alt"] for image in page.images] == [NASTY, "x"]
+    assert [image["alt"] for image in page.shown] == [NASTY, "x"]
     assert page.table_rows == [[NASTY, ""], [NASTY, "1"], ["2", NASTY]]
 
 

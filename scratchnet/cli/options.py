@@ -88,7 +88,7 @@ Tile = Annotated[
     typer.Option(
         min=1,
         metavar="PIXELS",
-        help="Side of the tiles that large images are cut into; smaller needs less memory. "
+        help="Side of the tiles large images are cut into; smaller needs less memory. "
         "[default: 256]",
         rich_help_panel=MACHINE,
     ),
