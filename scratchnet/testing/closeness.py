@@ -10,7 +10,18 @@ from torch import Tensor
 from scratchnet.backends.tolerance import tolerance
 from scratchnet.errors import ScratchnetError
 
-__all__ = ["ConformanceError", "assert_close", "assert_same_bits", "rounding", "tolerance"]
+__all__ = [
+    "TRAINED",
+    "ConformanceError",
+    "assert_close",
+    "assert_same_bits",
+    "rounding",
+    "tolerance",
+]
+
+TRAINED = 1e-9
+"""What the losses of two right trainings in float64 may differ by after fifty steps, relatively:
+each step multiplies the rounding of those before it."""
 
 
 class ConformanceError(ScratchnetError, AssertionError):
