@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import OURS, Contestant
-from scratchnet.bench.networks import Network, Ours, Torch, torch_network
+from scratchnet.bench.contestants import Network, Ours, Torch, torch_network
 from scratchnet.bench.race import Progress, turns
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import Method, score_method
@@ -142,9 +142,14 @@ class Learning:
         return {name: self._method(network) for name, network in self.networks.items()}
 
     def _method(self, network: Network) -> Method:
-        network.model.eval()
-        dtype = self.trainer.dtype
-        return lambda noisy: network.predict(to_float(noisy).to(dtype)).clamp(0, 1)
+        forward, dtype = network.model.eval().forward, self.trainer.dtype
+
+        @torch.no_grad()
+        def denoise(noisy: Tensor) -> Tensor:
+            made: Tensor = forward(to_float(noisy).to(dtype))
+            return made.clamp(0, 1)
+
+        return denoise
 
 
 def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int) -> Contestant:

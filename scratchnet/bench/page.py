@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from scratchnet.bench import curves, summary
+from scratchnet.bench import curves
 from scratchnet.bench.comparison import Comparison
 from scratchnet.bench.contest import OURS
 from scratchnet.report import html
@@ -49,38 +48,25 @@ _TWO_NOISY = (
 )
 
 
-def write(path: str | Path, result: Comparison, sheet: bytes) -> None:
-    """Write the page.
-
-    Args:
-        path: the HTML file.
-        result: what to show.
-        sheet: the sheet of images, the contents of a PNG file.
-
-    Raises:
-        ScratchnetError: if it cannot be written.
-    """
-    html.write_page(path, TITLE, _parts(result, sheet))
-
-
-def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
-    config = result.config
-    rival = summary.fastest_torch(result)
+def parts(result: Comparison, sheet: bytes) -> Iterator[str]:
+    """Yield the page from top to bottom; ``sheet`` is a PNG file's contents, some images."""
+    config, data = result.config, result.data
+    rival = result.fastest_torch
     yield html.paragraph(
         "One network, trained by scratchnet with hand-written gradients and by torch.nn with "
         "autograd, from the same weights on the same batches. A training step of "
         f"{rival} takes {result.times_faster(rival):.1f} times as long as scratchnet's here. "
-        f"{summary.equality(result)}",
+        f"{result.equality()}",
         lead=True,
     )
     if result.interrupted:
         yield html.paragraph("The comparison was interrupted: this is what had been done.")
-    yield html.table(*summary.table(result))
+    yield html.table(*result.table())
     yield html.paragraph(
         f"The noisy images themselves have {result.noisy_psnr:.2f} dB. PSNR is pooled over "
-        f"{result.images[1]} validation images, after {result.epochs} epochs on "
-        f"{result.images[0]} pairs, as mean ± standard deviation over the seeds "
-        f"({result.source}).{'' if result.data.val_is_clean else _TWO_NOISY}"
+        f"{len(data.val_noisy)} validation images, after {result.epochs} epochs on "
+        f"{len(data.noisy_a)} pairs, as mean ± standard deviation over the seeds "
+        f"({data.source}).{'' if data.val_is_clean else _TWO_NOISY}"
     )
     for panel, (title, caption) in _PANELS.items():
         yield html.heading(title)
@@ -93,8 +79,8 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
         wide=True,
     )
     yield html.heading("The same gradients")
-    yield html.paragraph(summary.equality(result))
-    yield html.paragraph(summary.gradients(result))
+    yield html.paragraph(result.equality())
+    yield html.paragraph(result.exactness())
     yield html.table(
         ("parameter", "largest gradient", *result.names),
         [

@@ -7,12 +7,31 @@ from copy import deepcopy
 from functools import cache, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchnet import models
 from scratchnet.bench import rival
-from scratchnet.bench.contest import Case, Contestant, Outcome, backend_of, our_name, plural, short
-from scratchnet.bench.networks import Ours, Torch, inference, laid_out, torch_network, training
+from scratchnet.bench.contest import (
+    OURS,
+    Case,
+    Contestant,
+    Outcome,
+    backend_of,
+    our_name,
+    plural,
+    setting,
+    short,
+)
+from scratchnet.bench.contestants import (
+    Ours,
+    Torch,
+    compile_now,
+    forward,
+    laid_out,
+    on,
+    torch_network,
+    training,
+)
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.upsampling import Upsampling
@@ -47,18 +66,29 @@ def contestant(name: str, dtype: torch.dtype, trains: bool, batch: int) -> Conte
     """Return the contestant called ``name``: one of TORCH and COMPILED, or one of ours."""
     model, x, y = start(batch, dtype)
     names = [name for name, _, _ in model.named_param()]
-    one: Ours | Torch
-    if name in TORCH or name in COMPILED:
-        last, better, compiled = (TORCH | COMPILED)[name]
-        net = torch_network(model, channels_last=last, better_algebra=better, compiled=compiled)
-        x, y = laid_out(x, last), laid_out(y, last)
-        one = Torch(net, torch.optim.SGD(net.parameters(), lr=LR), channels_last=last)
-        one.model.train(trains)
-        if compiled:
-            one.compile(x, y)
-    else:
-        one = Ours(model, SGD(model.param(), LR), backend_of(name))
-    return training(one, names, x, y) if trains else inference(one, x)
+    if name.startswith(OURS):
+        backend = backend_of(name)
+        if not trains:
+            return forward(on(backend, model.eval().forward), x)
+        return training(Ours(model, SGD(model.param(), LR), backend), names, x, y)
+    last, better, compiled = (TORCH | COMPILED)[name]
+    net = torch_network(model, channels_last=last, better_algebra=better)
+    if compiled:
+        net = torch.compile(net)  # type: ignore[assignment]
+    made = _torchs(net, names, x, y, last, trains)
+    if compiled:
+        compile_now(net, made.run)
+    return made
+
+
+def _torchs(
+    net: nn.Module, names: Sequence[str], x: Tensor, y: Tensor, last: bool, trains: bool
+) -> Contestant:
+    x, y = laid_out(x, last), laid_out(y, last)
+    if not trains:
+        return forward(net.eval(), x)
+    sgd = torch.optim.SGD(net.parameters(), lr=LR)
+    return training(Torch(net, sgd, channels_last=last), names, x, y)
 
 
 def case(
@@ -91,13 +121,12 @@ def case(
     what = "training step" if trains else "inference"
     return Case(
         section,
-        f"{what}, batch {batch}, {plural(threads, 'thread')}, {short(dtype)}",
+        f"{what}, batch {batch}, {setting(threads, dtype)}",
         threads,
         dtype,
         make,
         partial(_exact, trains, batch),
         images=batch,
-        work=batch * len(make) / (2 if trains else 6) / threads,
     )
 
 
@@ -117,7 +146,6 @@ def course_case(batch: int, threads: int, rivals: Sequence[rival.Rival] = ()) ->
         make,
         partial(_exact, True, batch),
         images=batch,
-        work=batch * 10 * len(make) / threads,
     )
 
 
@@ -145,9 +173,7 @@ def _exact(trains: bool, batch: int) -> Outcome:
     model, x, y = start(batch, torch.float32)
     names = [name for name, _, _ in model.named_param()]
     net = torch_network(model.to(dtype=torch.float64), channels_last=False)
-    one = Torch(net, torch.optim.SGD(net.parameters(), lr=LR), channels_last=False)
-    wide = (x.double(), y.double())
-    return (training(one, names, *wide) if trains else inference(one, wide[0])).outcome()
+    return _torchs(net, names, x.double(), y.double(), False, trains).outcome()
 
 
 def _rival(other: rival.Rival, batch: int, dtype: torch.dtype) -> Contestant:

@@ -196,10 +196,9 @@ def _run(screen: Console, settings: TrainConfig, memory: bool, how: dict[str, An
 
 
 def _show(screen: Console, result: Comparison) -> None:
-    from scratchnet.bench import summary
     from scratchnet.cli.tables import table
 
-    options.say(screen, result.source, "dim")
-    screen.print(table(*summary.table(result)))
-    options.say(screen, summary.equality(result))
-    options.say(screen, summary.gradients(result))
+    options.say(screen, result.data.source, "dim")
+    screen.print(table(*result.table()))
+    options.say(screen, result.equality())
+    options.say(screen, result.exactness())

@@ -66,7 +66,7 @@ def test_a_compilation_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPa
 
 
 OWN_STEP = """
-from scratchnet.bench.networks import Ours, first_steps
+from scratchnet.bench.contestants import Ours, first_steps
 from scratchnet import SGD
 
 class Step:
