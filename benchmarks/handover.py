@@ -20,7 +20,7 @@ import torch
 from scratchnet import _C
 from scratchnet.backends.cpp import CppBackend
 from scratchnet.bench.machine import lines, machine
-from scratchnet.bench.malloc import keeps_memory
+from scratchnet.bench.memory import keeps_memory
 from scratchnet.testing.closeness import assert_close
 
 # (N, C, O, K, groups, H = W)

@@ -47,8 +47,8 @@ class Case:
         title: what is computed, in a few words.
         threads: that everyone computes with.
         dtype: of the tensors.
-        contestants: by name; each is made when its turn comes. The first is what the others are
-            compared with.
+        contestants: by name, what makes each to work on so many images; it can be pickled. The
+            first is what the others are compared with.
         expected: computes what should come out, in float64.
         images: that a round works on.
     """
@@ -57,7 +57,7 @@ class Case:
     title: str
     threads: int
     dtype: torch.dtype
-    contestants: Mapping[str, Callable[[], Contestant]]
+    contestants: Mapping[str, Callable[[int], Contestant]]
     expected: Callable[[], Outcome]
     images: int
 
@@ -145,11 +145,6 @@ class Contest:
 def our_name(backend: str) -> str:
     """Return the name of scratchnet on this backend, as a contestant."""
     return OURS if backend == AUTO else f"{OURS} {backend}"
-
-
-def backend_of(name: str) -> str:
-    """Return the backend of a contestant called so: ``our_name`` the other way round."""
-    return name.removeprefix(OURS).strip() or AUTO
 
 
 def plural(number: int, thing: str) -> str:

@@ -20,7 +20,7 @@ from scratchnet.bench.comparison import Comparison, Gradient, Losses, relative
 from scratchnet.bench.contest import OURS
 from scratchnet.bench.learning import LAYOUTS, TORCH, Learning, contestant
 from scratchnet.bench.machine import facts
-from scratchnet.bench.memory import Memory, Order
+from scratchnet.bench.memory import Memory
 from scratchnet.bench.race import Progress
 from scratchnet.data import NoisyPairs
 from scratchnet.denoise.evaluation import score_noisy
@@ -106,8 +106,8 @@ def compare(
         for name in names if with_memory else []:
             on_progress(0, f"memory of {name}")
             make = partial(contestant, name, config, (height, width))
-            order = Order(name, make, config.batch_size, torch.get_num_threads())
-            needed[name] = memory.measure(order)
+            threads = torch.get_num_threads()
+            needed[name] = memory.measure(name, make, config.batch_size, threads)
     except KeyboardInterrupt:
         interrupted = True
         if len(trainings) > 1 and trainings[-1].epochs < config.epochs:

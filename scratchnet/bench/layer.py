@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scratchnet import backends as registry
 from scratchnet.backends import dispatch
-from scratchnet.bench.contest import Case, Contestant, Outcome, backend_of, our_name, setting
+from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.module import Module
@@ -55,6 +55,15 @@ class Subject:
     def shape(self) -> str:
         """The input's, in words."""
         return "x".join(map(str, self.x.shape))
+
+    def first(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Input and gradient of so many images."""
+        return (self.x[:batch], self.grad_y[:batch]) if self.x.dim() else (self.x, self.grad_y)
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return len(self.x) if self.x.dim() else 1
 
     def __str__(self) -> str:
         return " ".join(f"{self.layer!r} on {self.shape}".split())
@@ -109,7 +118,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     with dispatch.trace() as calls:
-        _ours(subject, dispatch.AUTO, True).run()
+        _ours(subject, dispatch.AUTO, True, subject.images).run()
     used = {backend for _, backend in calls}
     known = registry.names() if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
@@ -124,27 +133,27 @@ def _available(name: str) -> bool:
         return False
 
 
-def _ours(subject: Subject, backend: str, backward: bool) -> Contestant:
+def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
     """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
-    layer = deepcopy(subject.layer).train(backward)
+    layer, x, grad_y = deepcopy(subject.layer).train(backward), *subject.first(batch)
     if not backward:
-        return forward(on(backend, layer.forward), subject.x)
+        return forward(on(backend, layer.forward), x)
 
     def run() -> Both:
-        y, grad_x = layer.forward(subject.x), layer.backward(subject.grad_y)
+        y, grad_x = layer.forward(x), layer.backward(grad_y)
         return y, [grad_x, *(grad for _, grad in layer.param())]
 
     return by_hand(on(backend, run), [INPUT, *(name for name, _, _ in layer.named_param())])
 
 
-def _torchs(subject: Subject, channels_last: bool, backward: bool) -> Contestant:
+def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -> Contestant:
     """The layer's twin, by autograd; or its forward alone, without gradients."""
     net = module_twin(subject.layer)
     assert net is not None, "only layers that have a twin come here"
     net.train(backward)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x, grad_y = (laid_out(t.clone(), channels_last) for t in (subject.x, subject.grad_y))
+    x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
     if not backward:
         return forward(net, x)
     names, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
@@ -156,9 +165,9 @@ def _torchs(subject: Subject, channels_last: bool, backward: bool) -> Contestant
 
 def contestants(
     subject: Subject, backends: Sequence[str], *, backward: bool
-) -> dict[str, Callable[[], Contestant]]:
+) -> dict[str, Callable[[int], Contestant]]:
     """The layer on each backend, and torch's counterpart where there is one."""
-    make: dict[str, Callable[[], Contestant]] = {
+    make: dict[str, Callable[[int], Contestant]] = {
         our_name(backend): partial(_ours, subject, backend, backward) for backend in backends
     }
     if module_twin(subject.layer) is not None:
@@ -166,19 +175,6 @@ def contestants(
         if subject.x.dim() == 4:
             make[TWIN_LAST] = partial(_torchs, subject, True, backward)
     return make
-
-
-def contestant(
-    name: str,
-    layer: str,
-    arguments: Mapping[str, Any] | None,
-    shape: Sequence[int],
-    dtype: torch.dtype,
-    batch: int,
-) -> Contestant:
-    """Return the contestant called ``name``, forward and backward, on a batch of a ``shape``."""
-    (subject,) = subjects(layer, arguments, [(batch, *shape)] if shape else [], dtype)
-    return contestants(subject, [backend_of(name)], backward=True)[name]()
 
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
@@ -192,7 +188,7 @@ def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]
             dtype,
             contestants(subject, backends, backward=backward),
             partial(_exact, subject, backward),
-            images=len(subject.x) if subject.x.dim() else 1,
+            subject.images,
         )
         for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
     ]
@@ -207,4 +203,4 @@ def _exact(subject: Subject, backward: bool) -> Outcome:
         subject.grad_y.double(),
     )
     made = contestants(wide, ["reference"], backward=backward)
-    return made[TWIN if TWIN in made else our_name("reference")]().outcome()
+    return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
-from scratchnet.bench.contest import Case, Contestant, our_name
+from scratchnet.bench.contest import Case, Contestant, Outcome, our_name
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, laid_out
 from scratchnet.testing.tensors import normal
 
@@ -61,19 +61,22 @@ def tensor_names(call: Call) -> list[str]:
 
 def measure(call: Call, threads: int, *, backends: Sequence[str], section: str, title: str) -> Case:
     """One call, forward and backward, on each backend, and by torch in both memory formats."""
-    make: dict[str, Callable[[], Contestant]] = {
+    make: dict[str, Callable[[int], Contestant]] = {
         our_name(name): partial(_ours, call, name) for name in backends
     }
     if call.op in TWINS:
         make |= {TORCH: partial(_torchs, call, False), TORCH_LAST: partial(_torchs, call, True)}
-    exact = partial(_ours, call, "reference", wide=True)
     images = call.shapes[0][0]
-    return Case(section, title, threads, call.dtype, make, lambda: exact().outcome(), images)
+
+    def exact() -> Outcome:
+        return _ours(call, "reference", images, wide=True).outcome()
+
+    return Case(section, title, threads, call.dtype, make, exact, images)
 
 
-def _ours(call: Call, backend: str, *, wide: bool = False) -> Contestant:
+def _ours(call: Call, backend: str, images: int, *, wide: bool = False) -> Contestant:
     """By a backend, on tensors in channels_last memory format; ``wide`` in float64."""
-    *tensors, grad_y = _tensors(call, True)
+    *tensors, grad_y = _tensors(call, images, True)
     if wide:
         *tensors, grad_y = (t.double() for t in (*tensors, grad_y))
 
@@ -84,15 +87,17 @@ def _ours(call: Call, backend: str, *, wide: bool = False) -> Contestant:
     return by_hand(forward_and_backward, tensor_names(call))
 
 
-def _torchs(call: Call, channels_last: bool) -> Contestant:
-    *tensors, grad_y = _tensors(call, channels_last)
+def _torchs(call: Call, channels_last: bool, images: int) -> Contestant:
+    *tensors, grad_y = _tensors(call, images, channels_last)
     leaves = dict(zip(tensor_names(call), tensors, strict=True))
     return by_autograd(partial(TWINS[call.op], **call.options), leaves, grad_y)
 
 
-def _tensors(call: Call, channels_last: bool) -> list[Tensor]:
+def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:
     """The operation's tensors and the gradient of its output, in this memory format."""
-    tensors = [normal(shape, call.dtype, i) for i, shape in enumerate(call.shapes)]
+    first, *others = call.shapes
+    shapes = [(images, *first[1:]), *others]
+    tensors = [normal(shape, call.dtype, i) for i, shape in enumerate(shapes)]
     y, _ = run(call, tensors, "reference")
     tensors.append(normal(y.shape, call.dtype, len(tensors)))
     return [laid_out(tensor, channels_last) for tensor in tensors]

@@ -19,7 +19,7 @@ import scratchnet
 from scratchnet.bench import DEFAULTS, Comparison, compare, work, write_report
 from scratchnet.bench.contest import OURS
 from scratchnet.bench.learning import TORCH, TORCH_LAST, Trace, contestant
-from scratchnet.bench.memory import Memory, Order, measure, peak
+from scratchnet.bench.memory import Memory, measure, peak
 from scratchnet.errors import ArgumentError
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
@@ -209,9 +209,8 @@ def test_memory_is_shown_where_it_was_measured(result: Comparison) -> None:
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def order(name: str, config: TrainConfig, side: int) -> Order:
-    make = partial(contestant, name, config, (side, side))
-    return Order(name, make, config.batch_size, threads=1)
+def needed_by(name: str, config: TrainConfig, side: int) -> Memory:
+    return measure(name, partial(contestant, name, config, (side, side)), config.batch_size, 1)
 
 
 def test_memory_is_that_of_the_measured_process_alone() -> None:
@@ -220,7 +219,7 @@ def test_memory_is_that_of_the_measured_process_alone() -> None:
     config = SMALL.replace(
         model="residual", model_args={"channels": 8, "depth": 3}, batch_size=8, backend="reference"
     )
-    needed = measure(order(OURS, config, 128))
+    needed = needed_by(OURS, config, 128)
     assert 0 < needed.before < peak() - ballast.nbytes // 2
     kept = (
         2 * 8 * 8 * 128 * 128 * 4
@@ -234,7 +233,7 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
     with pytest.raises(scratchnet.ScratchnetError, match=r"torch\.nn could not .*: out of memory$"):
-        measure(order(TORCH, SMALL, 16))
+        needed_by(TORCH, SMALL, 16)
 
 
 # -- the report ------------------------------------------------------------------------------------
