@@ -19,7 +19,7 @@ from scratchnet.bench import memory
 from scratchnet.bench.comparison import Comparison, Gradient, Losses, relative
 from scratchnet.bench.contest import OURS
 from scratchnet.bench.learning import LAYOUTS, TORCH, Learning, contestant
-from scratchnet.bench.machine import facts
+from scratchnet.bench.machine import machine
 from scratchnet.bench.memory import Memory
 from scratchnet.bench.race import Progress
 from scratchnet.data import NoisyPairs
@@ -123,7 +123,7 @@ def compare(
         gradients,
         traces={name: [traces[name] for traces in whole if name in traces] for name in names},
         memory=needed if len(needed) == len(names) else {},
-        machine={**facts(), "threads": torch.get_num_threads()},
+        machine=machine(),
         interrupted=interrupted,
         methods=trainings[0].methods(),
     )

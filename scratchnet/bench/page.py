@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from scratchnet.bench import curves
 from scratchnet.bench.comparison import Comparison
 from scratchnet.bench.contest import OURS
+from scratchnet.bench.machine import lines
 from scratchnet.report import html
 
 TITLE = "scratchnet and torch.nn, side by side"
@@ -14,8 +15,7 @@ TITLE = "scratchnet and torch.nn, side by side"
 _PANELS = {
     curves.quality: (
         "Quality",
-        "How much do the curves differ, and how much do other seeds change? The bands say what is "
-        "chance.",
+        "How much do the curves differ, and how much do other seeds change? Bands show chance.",
     ),
     curves.losses: ("Training loss", "All see the same batches in the same order."),
     curves.differences: (
@@ -95,23 +95,10 @@ def parts(result: Comparison, sheet: bytes) -> Iterator[str]:
     yield html.table(("", "this run"), _settings(result))
 
 
-def _settings(result: Comparison) -> list[tuple[str, str]]:
-    config, machine = result.config, result.machine
-    optimizer = f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
-    if config.optimizer == "sgd":
-        optimizer += f"momentum {config.momentum or 0:g}, dampening {config.dampening:g}, "
-        optimizer += "nesterov, " if config.nesterov else ""
-    return [
-        ("network", " ".join([config.model, *(f"{k}={v}" for k, v in config.model_args.items())])),
-        ("optimizer", f"{optimizer}{config.schedule} schedule"),
-        ("batch", f"{config.batch_size} images, {result.steps_per_epoch} steps an epoch"),
-        ("training dtype", config.dtype),
-        ("seeds", ", ".join(str(trace.seed) for trace in result.traces[OURS])),
-        ("machine", machine["platform"]),
-        ("processor", f"{machine['cores']} cores, {machine['instruction_set']}"),
-        ("threads", str(machine["threads"])),
-        ("backend", config.backend or "auto"),
-        ("scratchnet", machine["scratchnet"]),
-        ("torch", machine["torch"]["running"]),
-        ("Python", machine["python"]),
-    ]
+def _settings(result: Comparison) -> Iterator[tuple[str, str]]:
+    seeds = ", ".join(str(trace.seed) for trace in result.traces[OURS])
+    settings = {**result.config.as_dict(), "threads": result.machine["threads"], "seed": seeds}
+    for name, value in settings.items():
+        if value not in (None, {}):
+            yield name.replace("_", " "), str(value)
+    yield from (("machine", line) for line in lines(result.machine))
