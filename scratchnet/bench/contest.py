@@ -18,10 +18,6 @@ Outcome = Mapping[str, Tensor]
 """What a contestant computed, by name; the names are the same for all in a contest."""
 
 
-def _nothing() -> None:
-    """There is nothing to end."""
-
-
 @dataclass(frozen=True)
 class Contestant:
     """One way to compute it.
@@ -35,7 +31,7 @@ class Contestant:
 
     run: Callable[[], object]
     outcome: Callable[[], Outcome]
-    close: Callable[[], None] = _nothing
+    close: Callable[[], object] = bool  # nothing
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,7 @@ class Case:
     Attributes:
         section: the part of the benchmark it belongs to.
         title: what is computed, in a few words.
-        threads: that everyone computes with.
-        dtype: of the tensors.
+        threads, dtype: that everyone computes with.
         contestants: by name, what makes each to work on so many images; it can be pickled. The
             first is what the others are compared with.
         expected: computes what should come out, in float64.
@@ -118,7 +113,7 @@ class Contest:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in JSON."""
-        rows = {}
+        case, rows = self.case, {}
         for name, timing in self.timings.items():
             least, median = self.ratios(name) or (None, None)
             rows[name] = {
@@ -130,11 +125,8 @@ class Contest:
                 "seconds": timing.seconds,
             }
         return {
-            "section": self.case.section,
-            "title": self.case.title,
-            "threads": self.case.threads,
-            "dtype": short(self.case.dtype),
-            "images": self.case.images,
+            **{key: getattr(case, key) for key in ("section", "title", "threads", "images")},
+            "dtype": short(case.dtype),
             "compared_with": self.ours,
             "timings": rows,
             "left_out": self.left_out,

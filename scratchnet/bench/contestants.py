@@ -44,12 +44,7 @@ def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
 def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
     """Return a forward and backward; ``names`` are those of the gradients."""
 
-    def outcome() -> Outcome:
-        y, grads = run()
-        found = zip(names, grads, strict=True)
-        return {"output": y, **{f"gradient of {n}": grad for n, grad in found if grad is not None}}
-
-    return Contestant(run, outcome)
+    return Contestant(run, lambda: named("output", names, *run()))
 
 
 def by_autograd(
@@ -64,6 +59,14 @@ def by_autograd(
         return y.detach(), torch.autograd.grad(y, values, grad_y, allow_unused=True)
 
     return by_hand(run, list(leaves))
+
+
+def named(
+    what: str, names: Sequence[str], found: Tensor, gradients: Sequence[Tensor | None]
+) -> Outcome:
+    """Return ``found``, which is ``what``, and the gradients by their names."""
+    grads = zip(names, gradients, strict=True)
+    return {what: found, **{f"gradient of {name}": g for name, g in grads if g is not None}}
 
 
 def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
@@ -81,11 +84,6 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 
 class Ours:
     """A network with hand-written forward and backward; no autograd anywhere.
-
-    Args:
-        model: is trained.
-        optimizer: of its parameters.
-        backend: to compute with.
 
     Attributes:
         loss: of the last step.
@@ -114,13 +112,7 @@ class Ours:
 
 
 class Torch:
-    """The same by torch.nn, autograd and torch.optim.
-
-    Args:
-        model: as ``torch_network`` returns it.
-        optimizer: of its parameters.
-        channels_last: the memory format that images are brought into.
-    """
+    """The same by torch.nn, autograd and torch.optim; images are brought into a memory format."""
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, channels_last: bool
@@ -154,23 +146,20 @@ Network = Ours | Torch
 def training(network: Network, names: Sequence[str], x: Tensor, y: Tensor) -> Contestant:
     """Return a training step on the same images again and again; ``names`` are the parameters'."""
     run = partial(network.step, x, y)
-    return Contestant(run, lambda: named(names, *first_steps(run, network.gradients)))
+    return Contestant(run, lambda: named("losses", names, *first_steps(run, network.gradients)))
 
 
 def first_steps(
     run: Callable[[], Tensor], gradients: Callable[[], Sequence[Tensor]], steps: int = STEPS
 ) -> tuple[Tensor, list[Tensor]]:
-    """Do some steps; return the loss before each, and the gradients of the first."""
+    """Do some steps; return the loss before each, and the gradients of the first.
+
+    That the later losses agree shows that the updates do.
+    """
     losses = [run().detach().clone()]
     first = [grad.detach().clone() for grad in gradients()]
     losses += [run().detach().clone() for _ in range(steps - 1)]
     return torch.stack(losses), first
-
-
-def named(names: Sequence[str], losses: Tensor, gradients: Sequence[Tensor]) -> Outcome:
-    """Return the outcome of a training: that the later losses agree shows that the updates do."""
-    found = zip(names, gradients, strict=True)
-    return {"losses": losses, **{f"gradient of {name}": grad for name, grad in found}}
 
 
 # -- torch at its best -----------------------------------------------------------------------------

@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet import backends as registry
 from scratchnet.backends import dispatch
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
-from scratchnet.errors import ScratchnetError
+from scratchnet.bench.machine import backends
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
@@ -40,13 +39,11 @@ class Subject:
     """A layer to be measured, with an input.
 
     Attributes:
-        name: as the user gave it.
         layer: in training mode; contestants take copies.
         x: the input.
         grad_y: a gradient of the output.
     """
 
-    name: str
     layer: Module
     x: Tensor
     grad_y: Tensor
@@ -91,14 +88,16 @@ def subjects(
     """
     found = example(name, _TYPICAL.get(name) if arguments is None else arguments, shapes)
     layer = found.factory().to(dtype=dtype)
-    inputs = [x.to(dtype) for x in found.inputs]
+    inputs = [_in(x, dtype) for x in found.inputs]
     if not shapes:
         inputs = [_enlarged(layer, inputs[0])]
-    made = []
-    for x in inputs:
-        grad_y = normal(deepcopy(layer).forward(x).shape, dtype, 9)
-        made.append(Subject(name, layer, x, grad_y))
-    return made
+    shapes = [deepcopy(layer).forward(x).shape for x in inputs]
+    return [Subject(layer, x, normal(y, dtype, 9)) for x, y in zip(inputs, shapes, strict=True)]
+
+
+def _in(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An input in this dtype, unless it is whole numbers."""
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 def _enlarged(layer: Module, x: Tensor) -> Tensor:
@@ -120,17 +119,10 @@ def backends_of(subject: Subject) -> list[str]:
     with dispatch.trace() as calls:
         _ours(subject, dispatch.AUTO, True, subject.images).run()
     used = {backend for _, backend in calls}
-    known = registry.names() if used else []
+    known = [row["name"] for row in backends() if row["available"] is True] if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
         known = ["reference"]
-    return [dispatch.AUTO, *(name for name in known if used != {name} and _available(name))]
-
-
-def _available(name: str) -> bool:
-    try:
-        return registry.get(name).available() is True
-    except ScratchnetError:
-        return False
+    return [dispatch.AUTO, *(name for name in known if used != {name})]
 
 
 def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
@@ -156,11 +148,11 @@ def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -
     x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
     if not backward:
         return forward(net, x)
-    names, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
-    if set(names) != set(theirs):  # then in order
-        theirs = dict(zip(names, theirs.values(), strict=True))
-    leaves = {INPUT: x, **{name: theirs[name] for name in names}}
-    return by_autograd(lambda x, *_: net(x), leaves, grad_y)
+    own, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
+    order = own if set(own) == set(theirs) else list(theirs)
+    leaves = {INPUT: x} if x.is_floating_point() else {}
+    leaves |= {name: theirs[key] for name, key in zip(own, order, strict=True)}
+    return by_autograd(lambda *_: net(x), leaves, grad_y)
 
 
 def contestants(
@@ -179,7 +171,7 @@ def contestants(
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
     """Forward and backward, and forward alone; each of ``backends`` makes a contestant."""
-    dtype = subject.x.dtype
+    dtype = subject.grad_y.dtype
     return [
         Case(
             SECTION,
@@ -196,11 +188,7 @@ def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]
 
 def _exact(subject: Subject, backward: bool) -> Outcome:
     """In float64, by the twin and autograd, or by the layer itself on `reference`."""
-    wide = Subject(
-        subject.name,
-        deepcopy(subject.layer).to(dtype=torch.float64),
-        subject.x.double(),
-        subject.grad_y.double(),
-    )
+    layer, dtype = deepcopy(subject.layer).to(dtype=torch.float64), torch.float64
+    wide = Subject(layer, _in(subject.x, dtype), subject.grad_y.to(dtype))
     made = contestants(wide, ["reference"], backward=backward)
     return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()

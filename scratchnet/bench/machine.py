@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,44 +14,39 @@ from typing import Any
 import torch
 
 import scratchnet
-from scratchnet import backends, layers, models
+from scratchnet import layers, models
+from scratchnet.backends import registry
 from scratchnet.backends.dispatch import selection
 from scratchnet.errors import PluginError
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
 
-def facts() -> dict[str, Any]:
-    """Versions, machine, build record, backends, layers, networks: plain values, as in JSON."""
-    build = build_record()
+def machine() -> dict[str, Any]:
+    """Versions, machine and how busy it is, build record, backends, layers, networks: plain values,
+    as in JSON.
+    """
+    build, cpp = build_record(), registry.get("cpp")
+    kernels = cpp.how("upsample_nearest_forward") if cpp.available() is True else cpp.available()
     return {
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "processor": processor(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "torch": {"running": torch.__version__, "built_for": (build or {}).get("torch")},
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "kernels": str(kernels).removeprefix("runs, "),
         "build": build,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": _plugins(backends.registry, _available),
-        "layers": _plugins(layers.registry, lambda name: True),
-        "problems": [*backends.registry.problems(), *layers.registry.problems()],
+        "backends": backends(),
+        "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
+        "problems": [*registry.problems(), *layers.registry.problems()],
         "models": models.names(),
         "weights": sorted(checkpoint.shipped()),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """The facts, the processor, and how busy the machine was before."""
-    cpp = backends.get("cpp")
-    kernels = cpp.how("upsample_nearest_forward") if cpp.available() is True else cpp.available()
-    return {
-        **facts(),
-        "processor": processor(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "kernels": str(kernels).removeprefix("runs, "),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -103,22 +98,22 @@ def build_record() -> dict[str, Any] | None:
     return record
 
 
-def _available(name: str) -> bool | str:
-    try:
-        return backends.get(name).available()
-    except PluginError as error:
-        return str(error)
-
-
-def _plugins(
-    registry: Registry[Any], available: Callable[[str], bool | str]
-) -> list[dict[str, Any]]:
-    rows = []
-    for name in registry.names():
+def backends() -> list[dict[str, Any]]:
+    """The installed backends, and whether each is available, or why not."""
+    rows = _plugins(registry)
+    for row in rows:
         try:
-            info = registry.info(name)
-        except PluginError:
-            continue  # claimed twice: among the problems
-        shown = ("name", "distribution", "version", "builtin", "target")
-        rows.append({**{k: getattr(info, k) for k in shown}, "available": available(name)})
+            row["available"] = registry.get(row["name"]).available()
+        except PluginError as error:
+            row["available"] = str(error)
+    return rows
+
+
+def _plugins(found: Registry[Any]) -> list[dict[str, Any]]:
+    shown = ("name", "distribution", "version", "builtin", "target")
+    rows = []
+    for name in found.names():
+        with suppress(PluginError):  # claimed twice: among the problems
+            info = found.info(name)
+            rows.append({key: getattr(info, key) for key in shown})
     return rows

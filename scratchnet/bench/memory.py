@@ -1,10 +1,9 @@
 """How much more memory steps need than before them, at their peak: each contestant in a process.
-And how this process keeps its memory while others are timed.
 
-The process that measures first works on a single image, so that code and libraries are loaded;
-then on the whole batch. What is read is the largest resident set since (the kernel's VmHWM; where there is no
-/proc, getrusage's ru_maxrss), and the one before: everything counts, activations, gradients,
-optimizer state, workspaces. malloc is left as it is.
+The process first works on a single image, so that code and libraries are loaded; then on the whole
+batch. What is read is the largest resident set since (the kernel's VmHWM; where there is no /proc,
+getrusage's ru_maxrss), and the one before: everything counts, activations, gradients, optimizer
+state, workspaces. malloc is left as it is; :func:`keeps_memory` is for what is timed.
 """
 
 from __future__ import annotations

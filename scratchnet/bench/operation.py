@@ -59,7 +59,7 @@ def tensor_names(call: Call) -> list[str]:
     return list(parameters)[1 : 1 + len(call.shapes)]  # without self
 
 
-def measure(call: Call, threads: int, *, backends: Sequence[str], section: str, title: str) -> Case:
+def measure(section: str, title: str, call: Call, threads: int, *, backends: Sequence[str]) -> Case:
     """One call, forward and backward, on each backend, and by torch in both memory formats."""
     make: dict[str, Callable[[int], Contestant]] = {
         our_name(name): partial(_ours, call, name) for name in backends

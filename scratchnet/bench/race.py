@@ -62,8 +62,8 @@ def turns(
     return seconds
 
 
-class Race:
-    """Some cases, ready to be timed, in a ``with`` block.
+class Race(ExitStack):
+    """Some cases, ready to be timed, in a ``with`` block, which ends what contestants hold.
 
     Args:
         cases: what to measure; contestants are made, checked and warmed up here.
@@ -75,15 +75,18 @@ class Race:
     """
 
     def __init__(self, cases: Sequence[Case], on_progress: Progress) -> None:
+        super().__init__()
         self.rounds = 0
         self.contests = [Contest(case) for case in cases]
         self._ways: list[dict[str, Callable[[], object]]] = []
-        with ExitStack() as stack:
+        try:
             for contest in self.contests:
                 on_progress(0, f"checking {contest.case.title}")
                 with threads(contest.case.threads):
-                    self._ways.append(_prepare(contest, stack))
-            self._stack = stack.pop_all()
+                    self._ways.append(_prepare(contest, self))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def timed(self) -> list[Contest]:
@@ -104,14 +107,6 @@ class Race:
                         on_progress(contest.case.work, contest.case.title)
             order = order[1:] + order[:1]
             self.rounds += block
-
-    def __enter__(self) -> Race:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End processes that contestants hold."""
-        self._stack.close()
 
 
 def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], object]]:

@@ -13,7 +13,7 @@ from scratchnet.cli import options
 from scratchnet.cli.options import option
 from scratchnet.errors import ScratchnetError
 
-LAYER, CONTESTANTS = "One layer", "Contestants"
+CONTESTANTS = "Contestants"
 
 Dtype = Literal["float32", "float64"]
 
@@ -88,24 +88,11 @@ def bench(
         option(
             "Measure this layer and nothing else: one that `scratchnet info` lists, or "
             "`package.module:Class`.",
-            LAYER,
             metavar="NAME",
         ),
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        option("Argument of its constructor; repeatable.", LAYER, "--arg", metavar="KEY=VALUE"),
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        option(
-            "Shape of an input; repeatable.",
-            LAYER,
-            "--input",
-            metavar="N,C,H,W",
-            show_default="16 images of 64x64",
-        ),
-    ] = None,
+    arguments: options.Arguments = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path | None,
         option(

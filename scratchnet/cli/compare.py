@@ -21,8 +21,7 @@ Layout = Literal["both", "contiguous", "channels-last"]
 
 def compare(
     seeds: Annotated[
-        int,
-        option("Trainings, each from other weights and with batches in another order.", min=1),
+        int, option("Trainings, each from other weights and with batches in another order.", min=1)
     ] = 3,
     torch_seeds: Annotated[
         int | None, option("Fewer trainings for torch.nn.", min=1, show_default="as --seeds")
@@ -84,23 +83,13 @@ def compare(
     images: options.Images = None,
     noisy_a: options.NoisyA = None,
     noisy_b: options.NoisyB = None,
-    noise: Annotated[
-        str | None,
-        option("Noise to add where the images are clean, as for `scratchnet train`.", options.DATA),
-    ] = None,
+    noise: options.Noise = None,
     n_train: Annotated[
         int | None,
-        option("Training pairs (with --data: at most, and else all).", options.DATA, min=1),
+        option("Training pairs (with --data: at most).", options.DATA, min=1),
     ] = None,
-    n_val: Annotated[
-        int | None, option("Validation images (likewise).", options.DATA, min=1)
-    ] = None,
-    size: Annotated[
-        int | None,
-        option(
-            "Side of the images that are cut, in pixels.", options.DATA, min=1, show_default="32"
-        ),
-    ] = None,
+    n_val: options.NVal = None,
+    size: options.Size = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
     verify: options.Verify = False,

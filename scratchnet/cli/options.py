@@ -60,6 +60,25 @@ Verify = Annotated[
 ]
 ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--force")]
 AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
+Arguments = Annotated[
+    list[str] | None,
+    option("Argument of the layer's constructor; repeatable.", None, "--arg", metavar="KEY=VALUE"),
+]
+Inputs = Annotated[
+    list[str] | None,
+    option("Shape of an input of the layer; repeatable.", None, "--input", metavar="N,C,H,W"),
+]
+Noise = Annotated[
+    str | None,
+    option(
+        "Noise to add where the images are clean, as for `scratchnet train`.", DATA, metavar="NAME"
+    ),
+]
+NVal = Annotated[int | None, option("Validation images, at most.", DATA, metavar="N", min=1)]
+Size = Annotated[
+    int | None,
+    option("Side of the images that are cut, in pixels.", DATA, metavar="N", min=1),
+]
 Data = Annotated[
     Path | None,
     typer.Option(

@@ -122,8 +122,8 @@ def test_anybodys_step_takes_part_and_is_checked_like_everyone(tmp_path: Path) -
     [
         (None, "there is no file"),
         ("", r"expected to define a function rival\(\)"),
-        ("def rival(): return 3", "got a int with no name"),
-        (OWN_STEP.format(factor=1, section="memory", available=True), "with the section 'memory'"),
+        ("def rival(): return 3", "got 3, section None"),
+        (OWN_STEP.format(factor=1, section="memory", available=True), "section 'memory'"),
         (OWN_STEP.format(factor=1, section="course", available=True), "is not measured: name that"),
     ],
 )

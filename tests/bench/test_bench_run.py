@@ -134,7 +134,9 @@ def test_a_plan_that_makes_no_sense(wrong: dict[str, object], says: str) -> None
 
 def test_the_grid_is_made_of_the_shapes_it_names() -> None:
     assert len(SHAPES) == 14
-    for name, shape in SHAPES.items():
+    for name, call in SHAPES.items():
         channels, kernel = name.split(",")[0].split(" ")[:2]
-        assert channels == f"{shape.in_channels}->{shape.out_channels}"
-        assert kernel == f"{shape.kernel}x{shape.kernel}"
+        (_, c, h, w), (o, _, k, _), _ = call.shapes
+        assert channels == f"{c}->{o}"
+        assert kernel == f"{k}x{k}"
+        assert f", {h}x{w}" in name or "depthwise" in name
