@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ShapeError
+from scratchnet.layers import fuse
 from scratchnet.layers.checks import check_grad, check_tensor
 from scratchnet.layers.module import Module
 
@@ -41,6 +42,10 @@ class Concat(Module):
         x = check_tensor(self, inputs[0])
         if x.dim() not in (3, 4):
             raise ShapeError(f"Concat expects (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
+        fused = fuse.whole(self, x)
+        if fused is not None:
+            self.save(fused[1], 0)
+            return fused[0]
         y = self.body.forward(x)
         if y.dim() != x.dim() or _without_channels(y) != _without_channels(x):
             raise ShapeError(
@@ -48,7 +53,7 @@ class Concat(Module):
                 f"{tuple(x.shape)}, but it returned {tuple(y.shape)}"
             )
         joined = torch.cat([x, y], dim=-3)
-        self.save(x.shape[-3])
+        self.save(None, x.shape[-3])
         self._output = joined.shape, joined.dtype
         return joined
 
@@ -57,7 +62,10 @@ class Concat(Module):
 
         x reaches the output twice, as itself and through f: the two gradients add up.
         """
-        (channels,) = self.saved
+        fused, channels = self.saved
+        if fused is not None:
+            grad_x: Tensor = fused.backward(grad_outputs[0])
+            return grad_x
         grad_y = check_grad(self, grad_outputs[0], *self._output)
         direct, through_body = grad_y.tensor_split((channels,), dim=-3)
         return self.body.backward(through_body) + direct

@@ -8,7 +8,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from scratchnet.errors import TypeMismatch
-from scratchnet.layers.fuse import runs
+from scratchnet.layers.fuse import Run, parts
 from scratchnet.layers.module import Module
 
 
@@ -33,13 +33,18 @@ class Sequential(Module):
         self.modules = list(modules)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """f(x) = f_n(... f_2(f_1(x))); neighbours that a backend can run as one are (fusion.py)."""
+        """f(x) = f_n(... f_2(f_1(x))); neighbours that a backend can run as one are (fuse.py)."""
         (x,) = inputs
         self._saved = None  # before the new results need the memory
-        parts = runs(self.modules)
-        for part in parts:
-            x = part.forward(x)
-        self.save(*parts)
+        ways_back: list[Any] = []
+        for part in parts(self, self.modules):
+            if isinstance(part, Run):
+                x, back = part.forward(x)
+                ways_back.append(back)
+            else:
+                x = part.forward(x)
+                ways_back.append(part)
+        self.save(*ways_back)
         return x
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:

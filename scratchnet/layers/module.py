@@ -8,11 +8,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from scratchnet.backends.base import Activation, Link
 from scratchnet.errors import OrderError, ScratchnetError, ShapeError, TypeMismatch
 
 API_VERSION = 1
-_COMPUTING = ("forward", "backward", "forward_images", "backward_images")
 
 
 class Module:
@@ -33,7 +31,6 @@ class Module:
     parameter_names: ClassVar[tuple[str, ...]] = ()
     api_version: ClassVar[int] = API_VERSION
     training: bool = True
-    _written: ClassVar[tuple[Any, ...]] = ()
     _saved: tuple[Any, ...] | None = None
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -70,25 +67,9 @@ class Module:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._written = tuple(getattr(cls, name, None) for name in _COMPUTING)
         if "backward" in vars(cls) and "backward_parameters" not in vars(cls):
             # An inherited one would go round the new backward.
             setattr(cls, "backward_parameters", Module.backward_parameters)  # noqa: B010
-
-    def is_as_written(self) -> bool:
-        """Whether nobody has replaced a method, on the class or the object, to try something out:
-        then a backend that runs several layers at once may run this one without calling it.
-        """
-        cls = type(self)
-        found = tuple(getattr(cls, name, None) for name in _COMPUTING)
-        return found == self._written and vars(self).keys().isdisjoint(_COMPUTING)
-
-    def link(self) -> Link | Activation | None:
-        """Return the layer as data for a backend that runs several at once; None if it cannot be.
-
-        A convolution returns a Link without activation, an activation its name. See fusion.py.
-        """
-        return None
 
     # -- what forward keeps for backward -----------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from scratchnet.errors import ShapeError
+from scratchnet.layers import fuse
 from scratchnet.layers.checks import check_tensor
 from scratchnet.layers.module import Module
 
@@ -33,19 +34,29 @@ class Residual(Module):
             ShapeError: f changes the shape.
         """
         x = check_tensor(self, inputs[0])
+        fused = fuse.whole(self, x)
+        if fused is not None:
+            self.save(fused[1])
+            return fused[0]
         y = self.body.forward(x)
         if y.shape != x.shape:
             raise ShapeError(
                 f"Residual expects a body that keeps the shape {tuple(x.shape)}, "
                 f"but it returned {tuple(y.shape)}"
             )
+        self.save(None)
         return y + x
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
         """∂L/∂x = ∂L/∂y + Jᵀ ∂L/∂y, with J the Jacobian of f."""
         (grad_y,) = grad_outputs
+        (fused,) = self.saved
+        if fused is not None:
+            grad_x: Tensor = fused.backward(grad_y)
+            return grad_x
         return self.body.backward(grad_y) + check_tensor(self, grad_y)
 
     def backward_parameters(self, *grad_outputs: Tensor) -> None:
         """Those of f: the sum has none of its own."""
-        self.body.backward_parameters(*grad_outputs)
+        (fused,) = self.saved
+        (self.body if fused is None else fused).backward_parameters(*grad_outputs)

@@ -1,8 +1,9 @@
-"""The one grid of cases that every backend and every layer is tested on.
+"""The one grid of cases that convolutions are tried on, as operations and as layers.
 
 It is written by hand and by products of small sets, in the order in which a kernel's author meets
 the trouble: plain squares, rectangles, strides that do not divide, padding beyond the kernel,
-dilation, groups, nothing at all. `strategies.py` draws more of the same kind.
+dilation, groups, nothing at all. `scratchnet.testing.strategies`
+draws more of the same kind.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from functools import cached_property
 from itertools import cycle, product
 from typing import Any
 
-from scratchnet.backends.base import Pair
+import torch
 
-LAYOUTS = ("contiguous", "channels_last", "sliced", "transposed", "expanded", "offset")
+from scratchnet.ops.op import LAYOUTS
+from scratchnet.ops.op import Case as OpCase
+from scratchnet.ops.window import Pair, output_size
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,16 @@ class Case:
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """What a backend's convolution takes besides its tensors."""
-        return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-        }
+        """The options of conv2d."""
+        return {**self._steps, "groups": self.groups}
+
+    @property
+    def _steps(self) -> dict[str, Pair]:
+        return {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+
+    @property
+    def _upsampled(self) -> Pair:
+        return self.h * self.scale[0], self.w * self.scale[1]
 
     @property
     def x_shape(self) -> tuple[int, int, int, int]:
@@ -70,24 +76,15 @@ class Case:
     @cached_property
     def y_shape(self) -> tuple[int, int, int, int]:
         """(N, O, H_out, W_out) after upsampling and convolution."""
-        rows, columns = (
-            (size * s_up + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, s_up, p, d, k, s in zip(
-                (self.h, self.w),
-                self.scale,
-                self.padding,
-                self.dilation,
-                self.kernel,
-                self.stride,
-                strict=True,
-            )
-        )
-        return self.n, self.o, rows, columns
+        size = output_size("conv2d", self._upsampled, kernel_size=self.kernel, **self._steps)
+        return self.n, self.o, *size
 
     @property
     def valid(self) -> bool:
         """Whether the padded input holds the kernel at least once."""
-        return min(self.y_shape[2:]) >= 1
+        spans = [d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
+        padded = [n + 2 * p for n, p in zip(self._upsampled, self.padding, strict=True)]
+        return all(n >= span for n, span in zip(padded, spans, strict=True))
 
     def __str__(self) -> str:
         """A test's id: only what differs from the defaults, e.g. ``n2c3o4_7x5_k3x3_s2x1``."""
@@ -267,3 +264,124 @@ def products() -> list[Case]:
 CONVOLUTIONS = [case for case in BY_HAND if case.scale == (1, 1)] + products()
 UPSAMPLED_CONVOLUTIONS = [case for case in BY_HAND if case.scale != (1, 1)] + UPSAMPLING
 GRID = list(dict.fromkeys(CONVOLUTIONS + UPSAMPLED_CONVOLUTIONS + TRANSPOSED))
+
+# -- as calls of the operations --------------------------------------------------------------------
+
+_SCALES = [(2, 2), (1, 3), (3, 1), (2, 1)]
+
+
+def _few(scale: Pair = (1, 1)) -> list[Case]:
+    """Return a handful for the dearest checks: small, odd and grouped; and two with enough work
+    for several threads.
+    """
+    common: dict[str, Any] = {"scale": scale}
+    return [
+        Case(2, 3, 7, 5, 4, **common),
+        Case(1, 4, 6, 9, 6, (2, 3), (2, 1), (0, 2), groups=2, **common),
+        Case(3, 5, 4, 7, 5, (3, 1), (1, 2), (2, 1), (2, 1), groups=5, **common),
+        Case(2, 17, 5, 6, 33, (1, 1), padding=(0, 0), bias=False, **common),
+        Case(1, 1, 1, 1, 1, **common),
+        Case(7, 12, 19, 17, 10, stride=(2, 1), **common),
+        Case(1, 16, 33, 29, 24, groups=2, **common),
+    ]
+
+
+def _calls(cases: list[Case], make: Any, scale: Pair = (1, 1)) -> list[OpCase]:
+    grid = [make(case) for case in cases]
+    few = [replace(make(case), few=i < 5) for i, case in enumerate(_few(scale))]
+    return grid + few
+
+
+def conv2d_cases() -> list[OpCase]:
+    """Return the grid of conv2d, and calls that it must refuse."""
+
+    def call(case: Case) -> OpCase:
+        bias = (case.o,) if case.bias else None
+        return OpCase((case.x_shape, case.weight_shape, bias), case.geometry, case.layout)
+
+    return _calls(CONVOLUTIONS, call) + _malformed({})
+
+
+def _malformed(scale: dict[str, Pair]) -> list[OpCase]:
+    x, weight, bias = (2, 4, 6, 5), (6, 2, 3, 2), (6,)
+    options = {**scale, "groups": 2}
+    return [
+        OpCase((x[1:], weight, bias), options, error="N, C, H, W"),
+        OpCase(((2, 3, 6, 5), weight, bias), options, error="channels"),
+        OpCase(((2, 8, 6, 5), weight, bias), options, error="channels"),
+        OpCase((x, weight, bias), {**scale, "groups": 4}, error="groups"),
+        OpCase((x, weight, (5,)), options, error="bias of 6"),
+        OpCase(((2, 4, 1, 0), weight, bias), options, error="smaller than"),
+        OpCase((x, weight, bias), {**options, "dilation": (0, 1)}, error="at least 1"),
+        OpCase((x, weight, bias), {**options, "stride": (1, 0)}, error="at least 1"),
+        OpCase((x, weight, bias), {**options, "padding": (-1, 0)}, error="at least 0"),
+        OpCase((x, weight), options, dtypes=(torch.float32, torch.float64), error="one dtype"),
+        OpCase((x, weight), options, dtypes=(torch.int64, torch.float32), error="floating-point"),
+    ]
+
+
+def input_grad_cases() -> list[OpCase]:
+    """Return the grid of conv2d_input_grad, and calls that it must refuse."""
+
+    def call(case: Case) -> OpCase:
+        options = {**case.geometry, "input_size": (case.h, case.w)}
+        return OpCase((case.y_shape, case.weight_shape), options, case.layout)
+
+    grad_y, weight, options = (2, 6, 4, 4), (6, 2, 3, 2), {"groups": 2, "input_size": (6, 5)}
+    return [
+        *_calls(CONVOLUTIONS[::3], call),
+        OpCase((grad_y[1:], weight), options, error="N, O"),
+        OpCase(((2, 5, 4, 4), weight), options, error="expects grad_y"),
+        OpCase(((2, 6, 5, 4), weight), options, error="expects grad_y"),
+        OpCase((grad_y, weight), {**options, "groups": 4}, error="groups"),
+        OpCase((grad_y, weight), {**options, "input_size": (1, 1)}, error="smaller than"),
+    ]
+
+
+def weight_grad_cases() -> list[OpCase]:
+    """Return the grid of conv2d_weight_grad, and calls that it must refuse."""
+
+    def call(case: Case) -> OpCase:
+        options = {**case.geometry, "kernel_size": case.kernel}
+        return OpCase((case.y_shape, case.x_shape), options, case.layout)
+
+    grad_y, x, options = (2, 6, 4, 4), (2, 4, 6, 5), {"groups": 2, "kernel_size": (3, 2)}
+    return [
+        *_calls(CONVOLUTIONS[1::3], call),
+        OpCase((grad_y, x[1:]), options, error="N, C"),
+        OpCase(((3, 6, 4, 4), x), options, error="expects grad_y"),
+        OpCase(((2, 6, 4, 3), x), options, error="expects grad_y"),
+        OpCase((grad_y, x), {**options, "groups": 4}, error="groups"),
+        OpCase((grad_y, x), {**options, "kernel_size": (9, 2)}, error="smaller than"),
+    ]
+
+
+def upsample_nearest_cases() -> list[OpCase]:
+    """Return the grid of upsample_nearest, and calls that it must refuse."""
+
+    def call(case: Case) -> OpCase:
+        return OpCase((case.x_shape,), {"scale": case.scale}, case.layout)
+
+    more = [
+        Case(2, 3, 5, 7, scale=scale, layout=layout)
+        for scale in [(1, 1), (1, 4), (4, 1), (2, 2), (3, 5)]
+        for layout in LAYOUTS
+    ]
+    return [
+        *_calls(UPSAMPLED_CONVOLUTIONS + more, call, (2, 3)),
+        OpCase(((3, 4, 5),), {"scale": (2, 2)}, error="N, C, H, W"),
+        OpCase(((2, 3, 4, 5),), {"scale": (0, 2)}, error="at least 1"),
+        OpCase(((2, 3, 4, 5),), {"scale": (2, 2)}, dtypes=(torch.int64,), error="floating-point"),
+    ]
+
+
+def upsample_conv2d_cases() -> list[OpCase]:
+    """Return the grid of upsample_conv2d, and calls that it must refuse."""
+
+    def call(case: Case) -> OpCase:
+        bias = (case.o,) if case.bias else None
+        options = {"scale": case.scale, **case.geometry}
+        return OpCase((case.x_shape, case.weight_shape, bias), options, case.layout)
+
+    scaled = [replace(c, scale=_SCALES[i % 4]) for i, c in enumerate(CONVOLUTIONS[::8])]
+    return _calls(UPSAMPLED_CONVOLUTIONS + scaled, call, (2, 3)) + _malformed({"scale": (2, 3)})

@@ -1,4 +1,4 @@
-"""One call of a backend in a file: its tensors, as they lie in memory, and its options."""
+"""One call of an operation in a file: its tensors, as they lie in memory, and its options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scratchnet.errors import DataError
 
-FORMAT = "scratchnet call 2"
+FORMAT = "scratchnet call 3"
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class SavedCall:
     """A call that was written to a file.
 
     Attributes:
-        op: the operation, e.g. ``"conv2d_forward"``; for a chain ``"chain"``.
+        op: the operation, e.g. ``"conv2d"``.
         backend: what finds the backend that ran it: a name, or ``"package.module:Class"``.
-        tensors: its tensor arguments by name, with their strides.
-        options: its other arguments, as JSON gives them back.
+        tensors: its tensors by name, with their strides; gradients of the outputs are ``grad_y.0``
+            and so on.
+        options: its other arguments; numbers, strings and tuples of them.
+        count: how many tensors the call has, those that are None included.
+        needs: which gradients were asked for; None if it was the forward that failed.
         threads: how many of torch's threads it ran on.
     """
 
@@ -35,6 +38,8 @@ class SavedCall:
     backend: str
     tensors: dict[str, Tensor]
     options: dict[str, Any]
+    count: int
+    needs: tuple[bool, ...] | None
     threads: int
 
     def write(self) -> Path:
@@ -47,6 +52,8 @@ class SavedCall:
             "backend": self.backend,
             "options": self.options,
             "strides": strides,
+            "count": self.count,
+            "needs": self.needs,
             "threads": self.threads,
         }
         content = save(
@@ -78,14 +85,16 @@ def read(path: str | Path) -> SavedCall:
         raise DataError(f"{path} cannot be read: {error}") from error
     if metadata.get("format") != FORMAT:
         raise DataError(
-            f"{path} holds no call of a backend: expected a file that SCRATCHNET_VERIFY=1 wrote"
+            f"{path} holds no call of an operation: expected a file that SCRATCHNET_VERIFY=1 wrote"
         )
     about = json.loads(metadata["call"])
     return SavedCall(
         about["op"],
         about["backend"],
         {name: _laid_out(tensors[name], stride) for name, stride in about["strides"].items()},
-        about["options"],
+        {name: _tuples(value) for name, value in about["options"].items()},
+        about["count"],
+        _tuples(about["needs"]),
         about["threads"],
     )
 
@@ -99,3 +108,8 @@ def _laid_out(tensor: Tensor, stride: list[int]) -> Tensor:
     room = torch.empty_strided(kept.shape, stride, dtype=tensor.dtype)
     room.copy_(kept)
     return room.expand(tensor.shape)
+
+
+def _tuples(value: Any) -> Any:
+    """Return JSON's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
