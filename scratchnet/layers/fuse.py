@@ -115,7 +115,7 @@ class Run(Module):
         weights = [layer.weight for layer in self.convolutions]
         biases = [layer.bias for layer in self.convolutions]
         for layer in self.layers:
-            layer._saved = None  # theirs would be of an earlier input
+            layer._forget()  # theirs would be of an earlier input
         y, kept = chain.forward(x, weights, biases, keep=self.training)
         self.save(chain, x, y, kept)
         return y.squeeze(0) if self._one_image else y
