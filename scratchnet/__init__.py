@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from scratchnet.interop import from_torch, to_torch
     from scratchnet.layers import build
     from scratchnet.layers.activation import ReLU, Sigmoid
-    from scratchnet.layers.concat import Concat
-    from scratchnet.layers.containers import Sequential
+    from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d, TransposeConv2d
     from scratchnet.layers.loss import MSE
     from scratchnet.layers.module import Module
-    from scratchnet.layers.residual import Residual
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
     from scratchnet.optim import SGD, Adam, Muon
     from scratchnet.training.checkpoint import load, save
@@ -71,10 +69,10 @@ _HOMES = {
     "build": "layers",
     "ReLU": "layers.activation",
     "Sigmoid": "layers.activation",
-    "Concat": "layers.concat",
+    "Concat": "layers.containers",
     "Conv2d": "layers.conv",
     "TransposeConv2d": "layers.conv",
-    "Residual": "layers.residual",
+    "Residual": "layers.containers",
     "NearestUpsampling": "layers.upsampling",
     "Upsampling": "layers.upsampling",
     "MSE": "layers.loss",

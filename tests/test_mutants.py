@@ -116,7 +116,7 @@ LAYERS = {
         "inputs_untouched",
         "backward wrote to the gradient it was given",
     ),
-    faulty.KeepsInEval: (faulty.KeepsInEval, "eval_mode", "keeps a tensor in _saved: use save"),
+    faulty.KeepsInEval: (faulty.KeepsInEval, "eval_mode", "keeps a tensor in kept: use save"),
     faulty.CopyIsItself: (
         conv(faulty.CopyIsItself),
         "copies",

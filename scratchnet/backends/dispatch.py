@@ -140,7 +140,8 @@ class Back:
     def _read(self) -> list[Tensor]:
         """Return the tensors whose values backward reads."""
         kept = self._kept if isinstance(self._kept, tuple | list) else (self._kept,)
-        return [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        found = [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        return [t for t in found if not t.is_inference()]  # those have no version
 
 
 def fused(

@@ -126,7 +126,7 @@ def _multiple(probe: Module) -> int:
 def _keeps(probe: Module, height: int, width: int) -> bool:
     x = torch.full((1, 3, height, width), 0.5, dtype=torch.float64)
     try:
-        return probe.forward(x).shape == x.shape
+        return bool(probe.forward(x).shape == x.shape)
     except ShapeError:  # too small for a kernel, or sizes that do not meet again at a skip
         return False
 

@@ -7,7 +7,7 @@ and Visin, "A guide to convolution arithmetic for deep learning" (2016), chapter
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.layers import init
 from scratchnet.layers.checks import pair, positive
 from scratchnet.layers.image_layer import ImageLayer
+from scratchnet.layers.parameter import Parameter
 from scratchnet.ops.conv import conv2d, conv2d_input_grad
 from scratchnet.ops.op import Op
 
@@ -27,10 +28,9 @@ IntOrPair = int | Sequence[int]
 class Convolution(ImageLayer):
     """What the convolutions share: arguments, and the parameters with their initial values."""
 
-    parameter_names: ClassVar[tuple[str, ...]] = ("weight", "bias")
-    weight: Tensor
+    weight: Parameter
     grad_weight: Tensor
-    bias: Tensor | None
+    bias: Parameter | None
     grad_bias: Tensor | None
     in_channels: int
 

@@ -47,10 +47,8 @@ class _Tables:
 def _tables() -> _Tables:
     # not at the top: containers fuse what they contain
     from scratchnet.layers.activation import ReLU, Sigmoid
-    from scratchnet.layers.concat import Concat
-    from scratchnet.layers.containers import Sequential
+    from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d
-    from scratchnet.layers.residual import Residual
     from scratchnet.layers.upsampling import Upsampling
 
     stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
@@ -227,8 +225,8 @@ class Run:
         if found is None:
             return None
         y, back = found
-        for module in self.modules:
-            module._forget()  # what they keep would be of an earlier input
+        for layer in self.layers:
+            layer._forget_earlier()  # what they keep would be of an earlier input
         y = y.squeeze(0) if one_image else y
         return y, _Fused(self, back, one_image) if self.training else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from scratchnet.backends.base import Backend
@@ -23,7 +22,6 @@ class ImageLayer(Module):
 
     in_channels: int | None = None
     backend: str | Backend | None = None
-    _output: tuple[torch.Size, torch.dtype]
 
     def forward_images(self, x: Tensor) -> Tensor:
         """Return the output for ``x`` (N, C, H, W)."""
@@ -49,7 +47,8 @@ class ImageLayer(Module):
             return self.forward(x.unsqueeze(0)).squeeze(0)
         check_images(self, x, channels=self.in_channels)
         y = self.forward_images(x)
-        self._output = y.shape, y.dtype
+        if self.training:
+            self.record.output = y.shape, y.dtype
         return y
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
@@ -61,7 +60,6 @@ class ImageLayer(Module):
             OrderError: there was no forward in training mode before.
         """
         (grad_y,) = grad_outputs
-        _ = self.saved  # the clearest error first
         if isinstance(grad_y, Tensor) and grad_y.dim() == 3:
             return self.backward(grad_y.unsqueeze(0)).squeeze(0)
-        return self.backward_images(check_grad(self, grad_y, *self._output))
+        return self.backward_images(check_grad(self, grad_y, *self.record.output))

@@ -20,7 +20,7 @@ def wrong_inputs(s: Subject) -> str:
         ("an int64 tensor", first.round().long()),
     ):
         try:
-            layer.forward(wrong, *rest)  # type: ignore[arg-type]
+            layer.forward(wrong, *rest)
         except (ScratchnetError, TypeError, ValueError) as error:
             if "\n" in str(error) or not str(error):
                 raise ConformanceError(f"{what}: expected one line, got {str(error)!r}") from error

@@ -30,7 +30,8 @@ def eval_mode(s: Subject) -> str:
         if layer.eval() is not layer or _in_training(layer):
             raise ConformanceError("eval() is expected to return the layer, with training False")
         held = _tensors_held(layer)
-        assert_same_bits(layer.forward(*example), y, "output in eval mode")
+        copies = tuple(x.clone() for x in example)
+        assert_same_bits(layer.forward(*copies), y, "output in eval mode")
         new = _tensors_held(layer).keys() - held.keys()
         if new:
             names = ", ".join(sorted({_tensors_held(layer)[i] for i in new}))
