@@ -31,6 +31,9 @@ class Fake:
     def outcome(self) -> Outcome:
         return {"y": torch.tensor([2.0, self.value])}
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
 
 def fake_case(makers: dict[str, Callable[[], Contestant]], title: str = "fake") -> Case:
     return Case(

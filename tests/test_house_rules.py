@@ -22,7 +22,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 
 # These alone may import torch.nn or autograd: they compare with torch, or lead to it and from it.
-MAY_USE_TORCH_NN = ("compare", "interop", "testing")
+MAY_USE_TORCH_NN = ("bench", "interop", "testing")
 
 # The spine, lowest first: each may import what stands before it.
 SPINE = ["errors", "registry", "backends", "layers", "optim"]

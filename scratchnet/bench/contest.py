@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratchnet.backends import dispatch
+from scratchnet.backends.dispatch import AUTO, use_backend
 
 OURS = "scratchnet"
 
@@ -19,14 +19,24 @@ Outcome = Mapping[str, Tensor]
 """What a contestant computed, by name; the names are the same for all in a contest."""
 
 
-class Contestant(Protocol):
-    """One way to compute it."""
+def _nothing() -> None:
+    """There is nothing to end."""
 
-    def run(self) -> float | None:
-        """Do it once: this is what is timed. Returns the seconds, where it keeps time itself."""
 
-    def outcome(self) -> Outcome:
-        """Return what comes out of it, of any dtype; called once, before the first ``run``."""
+@dataclass(frozen=True)
+class Contestant:
+    """One way to compute it.
+
+    Attributes:
+        run: do it once: this is what is timed. Returns the seconds, as a float, where it keeps
+            time itself; whatever else it returns is ignored.
+        outcome: return what comes out of it, of any dtype; called once, before the first ``run``.
+        close: end a process that it holds.
+    """
+
+    run: Callable[[], object]
+    outcome: Callable[[], Outcome]
+    close: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,9 @@ class Contest:
     """
 
     case: Case
-    timings: dict[str, Timing]
-    left_out: dict[str, str]
-    wrong: list[str]
+    timings: dict[str, Timing] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def ours(self) -> str:
@@ -132,12 +142,17 @@ class Contest:
 
 def our_name(backend: str) -> str:
     """Return the name of scratchnet on this backend, as a contestant."""
-    return OURS if backend == dispatch.AUTO else f"{OURS} {backend}"
+    return OURS if backend == AUTO else f"{OURS} {backend}"
+
+
+def backend_of(name: str) -> str:
+    """Return the backend of a contestant called so: ``our_name`` the other way round."""
+    return name.removeprefix(OURS).strip() or AUTO
 
 
 def chosen(backend: str) -> AbstractContextManager[None]:
     """Return what selects a backend; nothing for "auto", as in a program that selects none."""
-    return nullcontext() if backend == dispatch.AUTO else dispatch.use_backend(backend)
+    return nullcontext() if backend == AUTO else use_backend(backend)
 
 
 def plural(number: int, thing: str) -> str:

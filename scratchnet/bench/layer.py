@@ -9,16 +9,26 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchnet import backends as registry
 from scratchnet.backends import dispatch
-from scratchnet.bench.contest import Case, Contestant, Outcome, chosen, our_name, plural, short
-from scratchnet.compare import rivals
+from scratchnet.bench.contest import (
+    Case,
+    Contestant,
+    Outcome,
+    backend_of,
+    chosen,
+    our_name,
+    plural,
+    short,
+)
+from scratchnet.bench.networks import laid_out
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
+from scratchnet.testing.twins import module_twin
 
 TWIN, TWIN_LAST = "torch.nn", "torch.nn channels_last"
 SECTION = "layer"
@@ -108,7 +118,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     with dispatch.trace() as calls:
-        OurLayer(subject, dispatch.AUTO).run()
+        _ours(subject, dispatch.AUTO, True).run()
     used = {backend for _, backend in calls}
     known = registry.names() if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
@@ -123,72 +133,89 @@ def _available(name: str) -> bool:
         return False
 
 
-class OurLayer:
-    """The layer, forward and backward; gradients of parameters add up.
+def _ours(subject: Subject, backend: str, backward: bool) -> Contestant:
+    """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
+    layer = deepcopy(subject.layer).train() if backward else deepcopy(subject.layer).eval()
 
-    Args:
-        subject: whose layer to copy.
-        backend: to compute with.
-    """
+    def run() -> tuple[Tensor, ...]:
+        with chosen(backend):
+            y = layer.forward(subject.x)
+            return (y, layer.backward(subject.grad_y)) if backward else (y,)
 
-    def __init__(self, subject: Subject, backend: str) -> None:
-        self.layer, self.backend = deepcopy(subject.layer).train(), backend
-        self.x, self.grad_y = subject.x, subject.grad_y
+    def outcome() -> Outcome:
+        layer.zero_grad()
+        found = dict(zip(("output", "gradient of the input"), run(), strict=False))
+        named = layer.named_param() if backward else []
+        return found | {f"gradient of {name}": grad.clone() for name, _, grad in named}
 
-    def run(self) -> None:
-        """Forward and backward."""
-        self._run()
-
-    def outcome(self) -> Outcome:
-        """Return output and gradients."""
-        self.layer.zero_grad()
-        y, grad_x = self._run()
-        named = {f"gradient of {n}": grad.clone() for n, _, grad in self.layer.named_param()}
-        return {"output": y, "gradient of the input": grad_x, **named}
-
-    def _run(self) -> tuple[Tensor, Tensor]:
-        with chosen(self.backend):
-            return self.layer.forward(self.x), self.layer.backward(self.grad_y)
+    return Contestant(run, outcome)
 
 
-class OurForward:
-    """The layer's forward in eval mode.
+def _torchs(subject: Subject, channels_last: bool, backward: bool) -> Contestant:
+    """The layer's twin, by autograd; or its forward alone, without gradients."""
+    net = module_twin(subject.layer)
+    assert net is not None, "only layers that have a twin come here"
+    net.train(backward)
+    x, grad_y = subject.x.detach().clone(), subject.grad_y
+    if x.dim() == 4:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        net = net.to(memory_format=layout)  # type: ignore[call-overload]
+        x = laid_out(x, channels_last)
+    if grad_y.dim() == 4:
+        grad_y = laid_out(grad_y, channels_last)
+    x.requires_grad_(backward)
 
-    Args:
-        subject: whose layer to copy.
-        backend: to compute with.
-    """
+    def run() -> Tensor:
+        with torch.set_grad_enabled(backward):
+            x.grad = None
+            y: Tensor = net(x)
+            if backward:
+                y.backward(grad_y)  # type: ignore[no-untyped-call]
+            return y
 
-    def __init__(self, subject: Subject, backend: str) -> None:
-        self.layer, self.x, self.backend = deepcopy(subject.layer).eval(), subject.x, backend
+    def outcome() -> Outcome:
+        net.zero_grad()
+        found = {"output": run().detach()}
+        if backward:
+            grads = {"the input": x.grad, **_gradients(net, subject.layer)}
+            found |= {f"gradient of {k}": g.clone() for k, g in grads.items() if g is not None}
+        return found
 
-    def run(self) -> None:
-        """Forward."""
-        with chosen(self.backend):
-            self.layer.forward(self.x)
+    return Contestant(run, outcome)
 
-    def outcome(self) -> Outcome:
-        """Return the output."""
-        with chosen(self.backend):
-            return {"output": self.layer.forward(self.x)}
+
+def _gradients(net: nn.Module, layer: Module) -> dict[str, Tensor | None]:
+    """The twin's gradients by the layer's names; in order where the names differ."""
+    names, theirs = [name for name, _, _ in layer.named_param()], dict(net.named_parameters())
+    ordered = map(theirs.get, names) if set(names) == set(theirs) else theirs.values()
+    return {n: None if p is None else p.grad for n, p in zip(names, ordered, strict=True)}
 
 
 def contestants(
     subject: Subject, backends: Sequence[str], *, backward: bool
 ) -> dict[str, Callable[[], Contestant]]:
-    """The layer on each backend, and torch.nn's counterpart where there is one."""
-    ours = OurLayer if backward else OurForward
+    """The layer on each backend, and torch's counterpart where there is one."""
     make: dict[str, Callable[[], Contestant]] = {
-        our_name(backend): partial(ours, subject, backend) for backend in backends
+        our_name(backend): partial(_ours, subject, backend, backward) for backend in backends
     }
-    for name, last in ((TWIN, False), (TWIN_LAST, True)):
-        twin = partial(
-            rivals.layer, subject.layer, subject.x, subject.grad_y,
-            channels_last=last, backward=backward,
-        )  # fmt: skip
-        if rivals.has_twin(subject.layer) and (subject.x.dim() == 4 or not last):
-            make[name] = twin
+    if module_twin(subject.layer) is not None:
+        make[TWIN] = partial(_torchs, subject, False, backward)
+        if subject.x.dim() == 4:
+            make[TWIN_LAST] = partial(_torchs, subject, True, backward)
     return make
+
+
+def contestant(
+    name: str,
+    layer: str,
+    arguments: Mapping[str, Any] | None,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    batch: int,
+) -> Contestant:
+    """Return the contestant called ``name``, forward and backward, on a batch of a ``shape``."""
+    (subject,) = subjects(layer, arguments, [(batch, *shape)] if shape else [], dtype)
+    return contestants(subject, [backend_of(name)], backward=True)[name]()
 
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:

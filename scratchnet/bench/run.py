@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
 from scratchnet import backends
 from scratchnet.backends import verify
 from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import convolutions, inference, layer, memory, step
+from scratchnet.bench import convolutions, layer, memory, rival, step
 from scratchnet.bench.contest import Case, our_name, plural, short
 from scratchnet.bench.machine import machine, sgemm_gflops
 from scratchnet.bench.malloc import keeps_memory
+from scratchnet.bench.memory import Order
 from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
 from scratchnet.bench.result import Result
-from scratchnet.errors import ScratchnetError
+from scratchnet.errors import ArgumentError, ScratchnetError
 
 MEMORY_WORK = 2500.0
 """Of a process that measures memory, in the unit of Case.work."""
@@ -29,7 +31,7 @@ class Bench:
         plan: what to measure.
 
     Raises:
-        ScratchnetError: a layer or a backend is not there, or not as it is asked for.
+        ScratchnetError: a layer, a backend or a rival is not there, or not as it is asked for.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -37,6 +39,13 @@ class Bench:
         for name in plan.backends:
             if name != AUTO:
                 backends.get(name)
+        self.rivals = [rival.load(name) for name in plan.rivals]
+        for other in self.rivals:
+            if other.section not in plan.running:
+                raise ArgumentError(
+                    f"{other.name} takes part in the section {other.section}, which is not "
+                    "measured: name that one, too, or leave out the rival"
+                )
         self.subjects: list[layer.Subject] = []
         if plan.layer is not None:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
@@ -99,7 +108,7 @@ class Bench:
             for order in orders:
                 on_progress(0, f"memory of {order.contestant}")
                 try:
-                    needed = memory.measure(order)
+                    needed = memory.measure(order).needed
                     result.memory.setdefault(title, {})[order.contestant] = needed
                 except ScratchnetError as error:
                     result.no_memory.setdefault(title, {})[order.contestant] = str(error)
@@ -108,53 +117,46 @@ class Bench:
     def _cases(self, section: str) -> Iterator[Case]:
         plan, names = self.plan, list(self.plan.backends) or [AUTO]
         each, counts = plan.over(section), sorted({t for _, t in plan.over(section)})
-        if section == "step":
-            for batch, n in each:
-                yield step.step_case(
-                    batch, n, plan.dtype, backends=names, compiled=plan.compiled, jax=plan.jax
+        dtype = torch.float64 if section == "float64" else plan.dtype
+        rivals = [other for other in self.rivals if other.section == section]
+        for batch, n in each:
+            if section in ("step", "inference", "float64"):
+                compiled = plan.compiled and section != "float64"
+                yield step.case(
+                    section, batch, n, dtype, backends=names, compiled=compiled, rivals=rivals
                 )
-        elif section == "inference":
-            for batch, n in each:
-                yield inference.inference_case(
-                    batch, n, plan.dtype, backends=names, compiled=plan.compiled
-                )
-        elif section == "convolutions":
-            for n in counts:
-                yield from convolutions.cases(n, plan.dtype, backends=names, only=plan.shapes)
-        elif section == "float64":
-            for batch, n in each:
-                yield step.step_case(batch, n, torch.float64, backends=names, section=section)
-            for n in counts:
-                yield from convolutions.cases(
-                    n, torch.float64, backends=names, only=plan.shapes, section=section
-                )
-        elif section == "course":
-            for batch, n in each:
-                yield step.course_case(batch, n)
-        elif section == layer.SECTION:
-            for subject in self.subjects:
-                for n in counts:
+            elif section == "course":
+                yield step.course_case(batch, n, rivals)
+        for n in counts:
+            if section in ("convolutions", "float64"):
+                yield from convolutions.cases(section, n, dtype, backends=names, only=plan.shapes)
+            elif section == layer.SECTION:
+                for subject in self.subjects:
                     yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 
-    def _orders(self) -> Iterator[tuple[str, list[memory.Order]]]:
+    def _orders(self) -> Iterator[tuple[str, list[Order]]]:
         """What to measure of memory, by title."""
         plan, dtype = self.plan, short(self.plan.dtype)
         if "memory" in plan.running:
             names = [*map(our_name, plan.backends or [AUTO]), *step.TORCH]
             for batch, n in plan.over("memory"):
-                title = f"memory of a training step, batch {batch}, {plural(n, 'thread')}, {dtype}"
-                yield title, [memory.Order(name, batch, n, dtype=dtype) for name in names]
+                yield (
+                    f"memory of a training step, batch {batch}, {plural(n, 'thread')}, {dtype}",
+                    [
+                        Order(name, partial(step.contestant, name, plan.dtype, True), batch, n)
+                        for name in names
+                    ],
+                )
         for subject in self.subjects:
             chosen = plan.backends or layer.backends_of(subject)
             batch, *shape = subject.x.shape
             n = plan.over(layer.SECTION)[0][1]
-            where = f"{subject.shape}, {plural(n, 'thread')}, {dtype}"
-            names = list(layer.contestants(subject, chosen, backward=True))
+            given = (subject.name, plan.arguments, shape, plan.dtype)
             yield (
-                f"memory of forward and backward, {where}",
+                f"memory of forward and backward, {subject.shape}, {plural(n, 'thread')}, {dtype}",
                 [
-                    memory.Order(name, batch, n, plan.layer, plan.arguments, tuple(shape), dtype)
-                    for name in names
+                    Order(name, partial(layer.contestant, name, *given), batch, n)
+                    for name in layer.contestants(subject, chosen, backward=True)
                 ],
             )
 

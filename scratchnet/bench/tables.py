@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 
-from scratchnet.bench import convolutions, layer, step
+from scratchnet.bench import layer, operation, step
 from scratchnet.bench.contest import Contest, plural, short
+from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
-from scratchnet.bench.race import geometric_mean
 from scratchnet.bench.result import Result
 
 
@@ -34,7 +35,7 @@ def tables(result: Result) -> list[Table]:
     made = []
     for section in result.plan.running:
         contests = [c for c in result.contests if c.case.section == section]
-        shapes = [c for c in contests if c.case.title in convolutions.SHAPES]
+        shapes = [c for c in contests if c.case.title in SHAPES]
         made += [_contest(c, result) for c in contests if c not in shapes]
         for count in sorted({c.case.threads for c in shapes}):
             made.append(_shapes([c for c in shapes if c.case.threads == count]))
@@ -126,7 +127,7 @@ def _threads(contests: Sequence[Contest]) -> list[Table]:
 
 def _shapes(contests: Sequence[Contest]) -> Table:
     """Single convolutions against torch's better layout."""
-    others = [convolutions.TORCH, convolutions.TORCH_LAST]
+    others = [operation.TORCH, operation.TORCH_LAST]
     ours = [name for name in contests[0].case.contestants if name not in others]
     rows, notes = [], []
     for contest in contests:
@@ -146,7 +147,8 @@ def _shapes(contests: Sequence[Contest]) -> Table:
         )
     case = contests[0].case
     return Table(
-        f"{convolutions.title(case.threads, case.dtype)}, {plural(_rounds(contests), 'round')}; "
+        f"single convolutions, forward and backward, {plural(case.threads, 'thread')}, "
+        f"{short(case.dtype)}, {plural(_rounds(contests), 'round')}; "
         "least ms, and torch's better layout as a multiple of ours",
         ["", *ours, *others, "of least", "of median"],
         rows,
@@ -156,7 +158,7 @@ def _shapes(contests: Sequence[Contest]) -> Table:
 
 def better_layout(contest: Contest) -> tuple[float | None, float | None]:
     """How many times as long as ours torch takes in its better layout, by least and by median."""
-    ratios = [contest.ratios(name) for name in (convolutions.TORCH, convolutions.TORCH_LAST)]
+    ratios = [contest.ratios(name) for name in (operation.TORCH, operation.TORCH_LAST)]
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
         return None, None

@@ -15,7 +15,7 @@ def info(
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
     """
-    from scratchnet.bench.facts import facts
+    from scratchnet.bench.machine import facts
 
     found = facts()
     if as_json:

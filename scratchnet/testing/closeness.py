@@ -12,6 +12,7 @@ from scratchnet.verify.mismatch import difference
 from scratchnet.verify.tolerance import Bound, tolerance
 
 __all__ = [
+    "TRAINED",
     "ConformanceError",
     "assert_close",
     "assert_same_bits",
@@ -19,6 +20,10 @@ __all__ = [
     "rounding",
     "tolerance",
 ]
+
+TRAINED = 1e-9
+"""What the losses of two correct trainings in float64 may differ by after fifty steps, relatively:
+each step multiplies the rounding of those before it."""
 
 
 class ConformanceError(ScratchnetError, AssertionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -70,6 +71,54 @@ def test_a_layer_of_ones_own_and_its_example() -> None:
     finally:
         scratchnet.layers.unregister("own")
         scratchnet.layers.unregister("picky")
+
+
+class Slope(scratchnet.Module):
+    """y = slope · x, with a twin as plugins may have it."""
+
+    parameter_names = ("slope",)
+    kind: ClassVar[object] = None
+
+    def __init__(self) -> None:
+        self.add_parameter("slope", torch.tensor([0.7]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.save(x)
+        return x * self.slope
+
+    def backward(self, grad_y: torch.Tensor) -> torch.Tensor:
+        (x,) = self.saved
+        self.grad_slope += (grad_y * x).sum()
+        return grad_y * self.slope
+
+    def twin(self) -> object:
+        return type(self).kind
+
+
+class Times(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.slope
+
+
+def half(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    return x * slope / 2
+
+
+@pytest.mark.parametrize("kind", [torch.mul, Times(), half])
+def test_a_layer_of_ones_own_beside_its_twin(kind: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Slope, "kind", kind)
+    bench = Bench(Plan(layer=f"{__name__}:Slope", inputs=[(2, 3, 5, 4)], threads=[1], rounds=1))
+    assert {order.contestant for orders in bench.orders.values() for order in orders} == {
+        "scratchnet", "torch.nn", "torch.nn channels_last",
+    }  # fmt: skip
+    bench.orders.clear()
+    for contest in bench.run("").contests:
+        assert set(contest.timings) >= {"torch.nn", "torch.nn channels_last"}
+        assert contest.wrong == (["scratchnet"] if kind is half else [])
 
 
 @pytest.mark.parametrize(

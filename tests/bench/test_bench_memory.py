@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import scratchnet
+from scratchnet.bench import layer as one_layer
 from scratchnet.bench.malloc import keeps_memory
 from scratchnet.bench.memory import Order, measure
 
 
+def layer(
+    name: str,
+    arguments: dict[str, object] | None,
+    shape: tuple[int, ...],
+    batch: int = 2,
+    contestant: str = "scratchnet",
+) -> Order:
+    make = partial(one_layer.contestant, contestant, name, arguments, shape, torch.float32)
+    return Order(contestant, make, batch, threads=1)
+
+
 def test_memory_is_what_the_batch_needs_beyond_one_image() -> None:
     arguments = {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1}
-    order = Order("scratchnet reference", 16, 1, "Conv2d", arguments, (8, 64, 64))
+    order = layer("Conv2d", arguments, (8, 64, 64), batch=16, contestant="scratchnet reference")
     columns = 16 * 72 * 64 * 64 * 4  # of the unfolded input, in bytes
-    assert columns < measure(order) < 10 * columns
+    assert columns < measure(order).needed < 10 * columns
 
 
 def test_a_plugin_found_here_is_found_by_the_process_that_measures() -> None:
     with pytest.raises(scratchnet.ScratchnetError, match=r"could not be measured: .*no layer 'x'"):
-        measure(Order("scratchnet", 2, 1, "x"))
+        measure(layer("x", None, ()))
     path = "mutants.layers:AveragingUpsampling"
-    assert measure(Order("scratchnet", 2, 1, path, {"scale_factor": 2}, (1, 4, 4))) >= 0
+    assert measure(layer(path, {"scale_factor": 2}, (1, 4, 4))).needed >= 0
 
 
 def test_malloc_keeps_its_memory_inside_the_block_alone() -> None:

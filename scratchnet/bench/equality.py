@@ -13,16 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from scratchnet.compare.contestants import OURS, TORCH, contestant
+from scratchnet.bench.contest import OURS
+from scratchnet.bench.learning import TORCH, Learning
 from scratchnet.data import NoisyPairs
+from scratchnet.testing.closeness import TRAINED
 from scratchnet.training.config import TrainConfig
-from scratchnet.training.runs import make_trainer
-from scratchnet.training.trainer import Trainer
 
 STEPS = 50
-TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Losses:
     Attributes:
         ours, torch: the losses.
         worst: the largest difference relative to torch's loss.
-        equal: whether ``worst`` is at most 1e-9.
+        equal: whether ``worst`` is small enough.
     """
 
     ours: list[float]
@@ -62,15 +60,12 @@ def first_losses(config: TrainConfig, data: NoisyPairs, steps: int = STEPS) -> I
     Returns:
         An iterator of the losses so far; each ``next`` does one step of both.
     """
-    config = replace(config, dtype="float64")
-    trainer = make_trainer(config, data)
-    torchs, ours = contestant(TORCH, trainer, config), contestant(OURS, trainer, config)
-    losses = Losses([], [], 0.0, True)
-    for noisy, target in itertools.islice(_stream(trainer), steps):
-        mine, theirs = ours.step(noisy, target), torchs.step(noisy, target)
-        worst = max(losses.worst, relative(mine, theirs))
-        losses = Losses([*losses.ours, mine], [*losses.torch, theirs], worst, worst <= TOLERANCE)
-        yield losses
+    learning = Learning(replace(config, dtype="float64"), data, [OURS, TORCH])
+    for noisy, target in itertools.islice(learning.stream(), steps):
+        learning.step(noisy, target)
+        ours, torchs = (list(learning.traces[name].losses) for name in (OURS, TORCH))
+        worst = max(map(relative, ours, torchs))
+        yield Losses(ours, torchs, worst, worst <= TRAINED)
 
 
 def first_gradients(config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> list[Gradient]:
@@ -82,34 +77,23 @@ def first_gradients(config: TrainConfig, data: NoisyPairs, names: Sequence[str])
         names: of the contestants.
     """
     config = replace(config, dtype="float32")
-    trainer = make_trainer(config, data)
-    noisy, target = next(_stream(trainer))
-    wide = make_trainer(config, data)
-    wide.model.to(dtype=torch.float64)
-    exact = contestant(TORCH, wide, config)
-    # torch's first: stepping scratchnet's changes the weights that torch's copy.
-    contestants = {n: contestant(n, trainer, config) for n in sorted(names, key=OURS.__eq__)}
-    for one in contestants.values():
-        one.step(noisy, target)
+    learning, exact = Learning(config, data, names), Learning(config, data, [TORCH])
+    exact.networks[TORCH].model.to(dtype=torch.float64)
+    noisy, target = next(learning.stream())
+    learning.step(noisy, target)
     exact.step(noisy.double(), target.double())
-    keys = [name for name, _, _ in trainer.model.named_param()]
+    keys = [name for name, _, _ in learning.trainer.model.named_param()]
     rows = []
-    for i, (key, truth) in enumerate(zip(keys, exact.gradients(), strict=True)):
+    for i, truth in enumerate(exact.networks[TORCH].gradients()):
         largest = float(truth.abs().max())
         errors = {
-            n: float((contestants[n].gradients()[i].double() - truth).abs().max()) / largest
-            for n in names
+            name: float((one.gradients()[i].double() - truth).abs().max()) / largest
+            for name, one in learning.networks.items()
         }
-        rows.append(Gradient(key, largest, errors))
+        rows.append(Gradient(keys[i], largest, errors))
     return rows
 
 
 def relative(a: float, b: float) -> float:
     """Return |a − b| / |b|; 0 where they are equal."""
     return 0.0 if a == b else abs(a - b) / abs(b) if b else float("inf")
-
-
-def _stream(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches that the trainer would see, epoch after epoch without an end."""
-    while True:
-        yield from trainer.batches()

@@ -1,12 +1,17 @@
-"""JAX's training step as a contestant: in a process of its own, step by step on request."""
+"""JAX's training step as a rival: in a process of its own, step by step on request.
+
+python -m venv jax-env && jax-env/bin/pip install jax
+JAX_PYTHON=jax-env/bin/python scratchnet bench step --rival benchmarks/jax_rival.py
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scratchnet.bench.malloc import ENVIRONMENT
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 
+VARIABLE = "JAX_PYTHON"
 PAUSE = 0.01
 """Seconds before a step: threads that wait for more work spin a while, here and there."""
 
@@ -31,22 +38,13 @@ class JaxStep:
         y: what the network should make of them.
         lr: learning rate.
         threads: that JAX may use.
-        environment: of the process.
 
     Raises:
         ScratchnetError: the process cannot be started, or ends.
     """
 
     def __init__(
-        self,
-        python: str,
-        model: Sequential,
-        x: Tensor,
-        y: Tensor,
-        *,
-        lr: float,
-        threads: int,
-        environment: Mapping[str, str],
+        self, python: str, model: Sequential, x: Tensor, y: Tensor, *, lr: float, threads: int
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="scratchnet-")
         arrays = Path(self._folder.name) / "start.npz"
@@ -62,13 +60,12 @@ class JaxStep:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
-                env=dict(environment),
+                env=os.environ | ENVIRONMENT,
             )
         except OSError as error:
             self._errors.close()
             self._folder.cleanup()
             raise ScratchnetError(f"cannot start {python}: {error.strerror}") from error
-        self.names = list(state)
 
     def run(self) -> float:
         """Do two steps; returns the seconds of the second one, measured over there."""
@@ -77,8 +74,8 @@ class JaxStep:
         time.sleep(PAUSE)
         return seconds
 
-    def losses_and_gradients(self, steps: int) -> tuple[Tensor, list[Tensor]]:
-        """Do some steps; returns the losses before each, and the gradients of the first."""
+    def outcome(self, steps: int) -> tuple[Tensor, list[Tensor]]:
+        """Do some steps; return the loss before each, and the gradients of the first."""
         into = Path(self._folder.name) / "gradients.npz"
         losses = self._ask(do="outcome", steps=steps, into=str(into))["losses"]
         with np.load(into) as found:
@@ -111,7 +108,28 @@ class JaxStep:
             self._process.wait()
             self._errors.seek(0)
             reason = self._errors.read().strip().rpartition("\n")[2]
-            self.close()
             raise ScratchnetError(f"JAX ended: {reason or 'no reason given'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+class rival:
+    name = "JAX jit"
+    section = "step"
+
+    def available(self) -> bool | str:
+        python = os.environ.get(VARIABLE, "")
+        if shutil.which(python):
+            return True
+        what = f"there is no program {python}" if python else f"{VARIABLE} is not set"
+        return (
+            f"{what}: make an environment by `python -m venv DIR && DIR/bin/pip install jax` and "
+            f"set {VARIABLE}=DIR/bin/python"
+        )
+
+    def prepare(
+        self, model: Sequential, x: Tensor, y: Tensor, *, lr: float, threads: int
+    ) -> JaxStep:
+        if x.dtype != torch.float32:
+            raise ScratchnetError("JAX takes part in float32 alone")
+        return JaxStep(os.environ[VARIABLE], model, x, y, lr=lr, threads=threads)

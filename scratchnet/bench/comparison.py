@@ -8,29 +8,13 @@ import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
-from scratchnet.compare.contestants import OURS
-from scratchnet.compare.equality import Gradient, Losses
-from scratchnet.compare.memory import Memory
+from scratchnet.bench.contest import OURS
+from scratchnet.bench.equality import Gradient, Losses
+from scratchnet.bench.learning import Trace
+from scratchnet.bench.memory import Memory
 from scratchnet.data import NoisyPairs
 from scratchnet.denoise.evaluation import Method
 from scratchnet.training.config import TrainConfig
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One training of one contestant.
-
-    Attributes:
-        seed: of the initial weights and the order of the batches.
-        losses: of every step.
-        seconds: that every step took.
-        psnr: on the validation images after every epoch, pooled, in dB.
-    """
-
-    seed: int
-    losses: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    psnr: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

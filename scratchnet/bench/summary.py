@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scratchnet.compare.equality import TOLERANCE
-from scratchnet.compare.result import Comparison
+from scratchnet.bench.comparison import Comparison
+from scratchnet.testing.closeness import TRAINED
 
 
 def table(result: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -32,7 +32,7 @@ def equality(result: Comparison) -> str:
     verdict = "equal" if result.losses.equal else "NOT equal"
     return (
         f"In float64 the first {n} losses are {verdict}: they differ by at most {worst:.1e} of "
-        f"their value (asked for: {TOLERANCE:.0e})."
+        f"their value (asked for: {TRAINED:.0e})."
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from scratchnet.bench.facts import facts
-from scratchnet.compare import memory
-from scratchnet.compare.contestants import LAYOUTS, OURS
-from scratchnet.compare.equality import STEPS, first_gradients, first_losses
-from scratchnet.compare.memory import Memory
-from scratchnet.compare.race import Progress, Race
-from scratchnet.compare.result import Comparison
+from scratchnet.bench import memory
+from scratchnet.bench.comparison import Comparison
+from scratchnet.bench.contest import OURS
+from scratchnet.bench.equality import STEPS, first_gradients, first_losses
+from scratchnet.bench.learning import LAYOUTS, Learning, contestant
+from scratchnet.bench.machine import facts
+from scratchnet.bench.memory import Memory, Order
+from scratchnet.bench.race import Progress
 from scratchnet.data import NoisyPairs
 from scratchnet.denoise.evaluation import score_noisy
 from scratchnet.errors import ArgumentError
@@ -94,21 +96,21 @@ def compare(
         losses = so_far
         on_progress(2 * config.batch_size, "equality in float64")
     gradients = first_gradients(config, data, names)
-    races: list[Race] = []
+    races: list[Learning] = []
     needed: dict[str, Memory] = {}
     interrupted = False
     try:
         for i in range(seeds):
             racing = names if i < torch_seeds else [OURS]
-            races.append(Race(replace(config, seed=config.seed + i), data, racing))
+            races.append(Learning(replace(config, seed=config.seed + i), data, racing))
             races[-1].run(on_progress)
         if with_memory:
             height, width = data.noisy_a.shape[2:]
             for name in names:
                 on_progress(0, f"memory of {name}")
-                needed[name] = memory.measure(
-                    name, config, (height, width), torch.get_num_threads()
-                )
+                make = partial(contestant, name, config, (height, width))
+                order = Order(name, make, config.batch_size, torch.get_num_threads())
+                needed[name] = memory.measure(order)
     except KeyboardInterrupt:
         interrupted = True
         if len(races) > 1 and races[-1].epochs < config.epochs:

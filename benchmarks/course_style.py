@@ -1,8 +1,10 @@
 """The paper's network as it is written first, when nothing is known of speed.
 
+    scratchnet bench course --rival benchmarks/course_style.py
+
 Float64, convolutions by the recipe in the documentation of torch.nn.Unfold, every tensor that is
 kept or returned cloned, parameters replaced and not updated: the style of a first course project,
-and a yardstick for the `reference` backend. It is here to be timed; nothing else uses it.
+and a yardstick for the `reference` backend.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import fold, unfold
 
+from scratchnet.bench.networks import first_steps
 from scratchnet.layers.activation import ReLU, Sigmoid
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
@@ -108,15 +111,14 @@ class CourseStep:
                 self.layers.append(_Convolution(layer))
             else:
                 self.layers.append(_ACTIVATIONS[type(layer)]())
-        self.loss = torch.zeros(())
 
-    def run(self) -> None:
-        """Do one step."""
+    def run(self) -> Tensor:
+        """Do one step and return its loss."""
         out = self.x.clone()
         for layer in self.layers:
             out = layer.forward(out)
         difference = out.clone() - self.y.clone()
-        self.loss = (difference**2).mean()
+        loss = (difference**2).mean()
         for convolution in self._convolutions():
             convolution.grad_weight = torch.zeros_like(convolution.weight)
             convolution.grad_bias = torch.zeros_like(convolution.bias)
@@ -126,6 +128,14 @@ class CourseStep:
         for convolution in self._convolutions():
             convolution.weight = convolution.weight - self.lr * convolution.grad_weight
             convolution.bias = convolution.bias - self.lr * convolution.grad_bias
+        return loss
+
+    def outcome(self, steps: int) -> tuple[Tensor, list[Tensor]]:
+        """Do some steps; return the loss before each, and the gradients of the first."""
+        return first_steps(self.run, self.gradients, steps)
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
     def gradients(self) -> list[Tensor]:
         """Return the parameters' gradients of the last step, in order."""
@@ -134,3 +144,16 @@ class CourseStep:
 
     def _convolutions(self) -> list[_Convolution]:
         return [layer for layer in self.layers if isinstance(layer, _Convolution)]
+
+
+class rival:
+    name = "course style, float64"
+    section = "course"
+
+    def available(self) -> bool:
+        return True
+
+    def prepare(
+        self, model: Sequential, x: Tensor, y: Tensor, *, lr: float, threads: int
+    ) -> CourseStep:
+        return CourseStep(model, x, y, lr=lr)

@@ -12,6 +12,7 @@ from torch.nn.functional import conv_transpose2d
 from scratchnet.errors import ArgumentError
 from scratchnet.interop import to_torch
 from scratchnet.layers.containers import Sequential
+from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import Upsampling
 
 
@@ -60,12 +61,12 @@ def _box(z: Tensor, axis: int, s: int, crop: int) -> Tensor:
     return total
 
 
-def with_better_algebra(model: Sequential) -> nn.Sequential:
-    """Return torch.nn's counterpart of a network, its upsampling layers rewritten.
+def with_better_algebra(model: Module) -> nn.Module:
+    """Return torch.nn's counterpart of a network, the upsampling layers of a Sequential rewritten.
 
     Raises:
         ArgumentError: a layer has no counterpart, or an upsampling layer cannot be rewritten.
     """
-    return nn.Sequential(
-        *(BoxedUpsampling(m) if isinstance(m, Upsampling) else to_torch(m) for m in model)
-    )
+    if isinstance(model, Sequential):
+        return nn.Sequential(*map(with_better_algebra, model))
+    return BoxedUpsampling(model) if isinstance(model, Upsampling) else to_torch(model)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scratchnet.compare.contestants import OURS, TORCH, TORCH_LAST
-from scratchnet.compare.equality import TOLERANCE, relative
-from scratchnet.compare.result import Comparison
+from scratchnet.bench.comparison import Comparison
+from scratchnet.bench.contest import OURS
+from scratchnet.bench.equality import relative
+from scratchnet.bench.learning import TORCH, TORCH_LAST
 from scratchnet.io.files import atomic
 from scratchnet.report.figures import GRID, INK, MUTED, NOISY
 from scratchnet.report.figures import OURS as BLUE
+from scratchnet.testing.closeness import TRAINED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +76,9 @@ def losses(axes: Axes, result: Comparison) -> None:
 def differences(axes: Axes, result: Comparison) -> None:
     """How far the losses lie apart, at most so far: rounding errors that grow step by step."""
     exact = _apart(result.losses.ours, result.losses.torch)
-    axes.axhline(TOLERANCE, color=MUTED, linewidth=1, linestyle=":")
+    axes.axhline(TRAINED, color=MUTED, linewidth=1, linestyle=":")
     axes.annotate(
-        "asked for in float64", (1, TOLERANCE), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        "asked for in float64", (1, TRAINED), xycoords=("axes fraction", "data"), xytext=(0, 3),
         textcoords="offset points", ha="right", color=MUTED, fontsize=9,
     )  # fmt: skip
     steps = range(1, len(exact) + 1)

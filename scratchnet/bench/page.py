@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from scratchnet.compare import figures, summary
-from scratchnet.compare.contestants import OURS
-from scratchnet.compare.result import Comparison
+from scratchnet.bench import curves, summary
+from scratchnet.bench.comparison import Comparison
+from scratchnet.bench.contest import OURS
 from scratchnet.report import html
 
 TITLE = "scratchnet and torch.nn, side by side"
 
 _PANELS = {
-    figures.quality: (
+    curves.quality: (
         "Quality",
         "How much do the curves differ, and how much do other seeds change? The bands say what is "
         "chance.",
     ),
-    figures.losses: ("Training loss", "All see the same batches in the same order."),
-    figures.differences: (
+    curves.losses: ("Training loss", "All see the same batches in the same order."),
+    curves.differences: (
         "How the losses part",
         "Correct programs add in different orders, so their rounding differs, and training at a "
         "high learning rate multiplies the difference from step to step. In float32 torch.nn's own "
         "two memory layouts part in the same way; float64 starts nine digits lower.",
     ),
-    figures.speed: (
+    curves.speed: (
         "Speed",
         "Median over all training steps; the contestants take turns on each batch.",
     ),
@@ -38,9 +38,10 @@ _TIME = (
     "validation are not in it; laying a batch out in another memory layout is."
 )
 _MEMORY = (
-    "Memory: for each contestant a process of its own trains for a few steps. Shown is its largest "
-    "resident set, interpreter and libraries included, and how much of that came with the steps: "
-    "activations, gradients, optimizer state, workspaces, and code that was first used."
+    "Memory: for each contestant a process of its own trains for a few steps, after some on a "
+    "single image that load all code. Shown is its largest resident set, interpreter and libraries "
+    "included, and how much of that came with the steps: activations, gradients, optimizer state, "
+    "workspaces."
 )
 _TWO_NOISY = (
     " There are no clean images here: the PSNR is against a second noisy one, which ranks "
@@ -83,7 +84,7 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
     )
     for panel, (title, caption) in _PANELS.items():
         yield html.heading(title)
-        yield html.image(figures.png(panel, result), alt=str(panel.__doc__), caption=caption)
+        yield html.image(curves.png(panel, result), alt=str(panel.__doc__), caption=caption)
     yield html.heading("Images")
     yield html.image(
         sheet,

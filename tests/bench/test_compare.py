@@ -6,6 +6,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from page import read_page
 from PIL import Image
 
 import scratchnet
-from scratchnet.compare import DEFAULTS, Comparison, compare, summary, work, write_report
-from scratchnet.compare.contestants import OURS, TORCH, TORCH_LAST
-from scratchnet.compare.memory import Memory, measure, peak
-from scratchnet.compare.result import Trace
+from scratchnet.bench import DEFAULTS, Comparison, compare, summary, work, write_report
+from scratchnet.bench.contest import OURS
+from scratchnet.bench.learning import TORCH, TORCH_LAST, Trace, contestant
+from scratchnet.bench.memory import Memory, Order, measure, peak
 from scratchnet.errors import ArgumentError
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
@@ -208,13 +209,18 @@ def test_memory_is_shown_where_it_was_measured(result: Comparison) -> None:
 # -- memory ----------------------------------------------------------------------------------------
 
 
+def order(name: str, config: TrainConfig, side: int) -> Order:
+    make = partial(contestant, name, config, (side, side))
+    return Order(name, make, config.batch_size, threads=1)
+
+
 def test_memory_is_that_of_the_measured_process_alone() -> None:
     ballast = torch.ones(150_000_000)  # 600 MB here must not be seen there
     assert peak() > ballast.nbytes
     config = SMALL.replace(
         model="residual", model_args={"channels": 8, "depth": 3}, batch_size=8, backend="reference"
     )
-    needed = measure(OURS, config, (128, 128), threads=1)
+    needed = measure(order(OURS, config, 128))
     assert 0 < needed.before < peak() - ballast.nbytes // 2
     kept = (
         2 * 8 * 8 * 128 * 128 * 4
@@ -228,7 +234,7 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
     with pytest.raises(scratchnet.ScratchnetError, match=r"torch\.nn could not .*: out of memory$"):
-        measure(TORCH, SMALL, (16, 16), threads=1)
+        measure(order(TORCH, SMALL, 16))
 
 
 # -- the report ------------------------------------------------------------------------------------
