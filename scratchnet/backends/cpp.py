@@ -375,7 +375,9 @@ def _fuses(
             if stage.op == "upsample_conv2d" and options["stride"] != (1, 1):
                 return "upsample_conv2d with a stride is done in two parts"
             large = upsampled(read[0], options["scale"]) if "scale" in options else read[0]
-            reason = _conv2d_reason(large, own[0], conv["stride"], conv["groups"])
+            weight = own[0]
+            assert weight is not None
+            reason = _conv2d_reason(large, weight, conv["stride"], conv["groups"])
             if reason:
                 return f"a convolution is left to torch: {reason}"
         values.append(nothing.expand(ops.get(stage.op).check(*read, *own, **options)))

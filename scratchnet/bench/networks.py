@@ -58,7 +58,8 @@ class Ours:
     def predict(self, x: Tensor) -> Tensor:
         """Return what the network makes of ``x``; the mode is the caller's choice."""
         with chosen(self.backend):
-            return self.model.forward(x)
+            y: Tensor = self.model.forward(x)
+            return y
 
     def gradients(self) -> list[Tensor]:
         """Return the parameters' gradients of the last step, in the order of ``param()``."""

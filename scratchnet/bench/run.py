@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from scratchnet import backends
-from scratchnet.backends import verify
+from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench import convolutions, layer, memory, rival, step
 from scratchnet.bench.contest import Case, our_name, plural, short
@@ -78,7 +78,7 @@ class Bench:
             command,
             machine(),
             subjects=list(map(str, self.subjects)),
-            verified=verify.enabled(),
+            verified=dispatch.verifying(),
         )
         try:
             with keeps_memory() as result.malloc_keeps:

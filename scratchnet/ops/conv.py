@@ -11,6 +11,7 @@ is applied. Stride, padding and dilation are (vertical, horizontal).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import fold, unfold
@@ -144,7 +145,9 @@ def _input_grad_backward(
     padding: Pair, dilation: Pair, groups: int, needs: Needs,
 ) -> Gradients:  # fmt: skip
     """Of grad_y: A_W grad_x;  of W: that of the convolution with the input grad_x."""
-    conv = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    conv: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+    }  # fmt: skip
     return (
         _forward(grad_x, weight, **conv)[0] if needs[0] else None,
         _weight_grad(grad_y, grad_x, sides(weight), **conv) if needs[1] else None,
@@ -210,7 +213,9 @@ def _weight_grad_backward(
     padding: Pair, dilation: Pair, groups: int, needs: Needs,
 ) -> Gradients:  # fmt: skip
     """With V = grad_w as a weight – of grad_y: A_V x;  of x: A_Vᵀ grad_y."""
-    conv = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    conv: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+    }  # fmt: skip
     return (
         _forward(x, grad_w, **conv)[0] if needs[0] else None,
         _input_grad(grad_y, grad_w, sides(x), **conv) if needs[1] else None,

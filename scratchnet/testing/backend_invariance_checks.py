@@ -14,8 +14,7 @@ from scratchnet.testing.threads import at_once, torch_threads
 
 def layouts(s: Subject) -> str:
     """The same bits however each of the tensors lies in memory."""
-    values = whole if s.op.exact else normal
-    for plain in s.calls(s.few, DTYPES, values):
+    for plain in s.calls(s.few, DTYPES, whole):
         for moved in plain.each(torch.Tensor.contiguous, "contiguous").relaid():
             if s.implementation.supports(*moved.tensors, **moved.options) is not True:
                 continue

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from scratchnet.ops.convolution_cases import LAYOUTS, Case
+from scratchnet.ops.convolution_cases import Case
+from scratchnet.ops.op import LAYOUTS
 from scratchnet.ops.window import Pair
 
 
