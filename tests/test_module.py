@@ -495,7 +495,7 @@ def test_what_is_kept_must_not_be_changed(change: object, backend: str) -> None:
     y = layer.forward(x)
     change(x)
     with pytest.raises(
-        OrderError, match=r"\(2, 2, 5, 5\) that Conv2d.forward keeps .*changed in place"
+        OrderError, match=r"\(2, 2, 5, 5\) that .*changed in place"
     ):
         layer.backward(torch.ones_like(y))
     relu = scratchnet.ReLU()

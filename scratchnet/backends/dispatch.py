@@ -117,11 +117,13 @@ class Back:
                 raise TypeMismatch(
                     f"backward of {op.name} expects a gradient in {dtype}, got {grad.dtype}"
                 )
-        if [tensor._version for tensor in self._read()] != self._versions:
-            raise OrderError(
-                f"a tensor that backward of {op.name} needs was changed in place after the "
-                "forward: its gradient would be wrong; change a clone, or run forward again"
-            )
+        for tensor, version in zip(self._read(), self._versions, strict=True):
+            if tensor._version != version:
+                raise OrderError(
+                    f"a tensor of the shape {tuple(tensor.shape)} that backward of {op.name} reads "
+                    "was changed in place after the forward, so the gradient would be wrong: "
+                    "change a copy (clone() it first), or call backward before"
+                )
         if needs is None:
             needs = tuple(tensor is not None for tensor in self._tensors)
         return self.implementation.backward(
