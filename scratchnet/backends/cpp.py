@@ -17,7 +17,7 @@ from scratchnet import ops
 from scratchnet.backends.base import Backend
 from scratchnet.ops import extension as _extension
 from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from scratchnet.ops.extension import extension, how, supports
+from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.graph import Stages, graph
 from scratchnet.ops.op import Gradients, Needs, Verdict
 from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest, upsampled
@@ -26,15 +26,6 @@ from scratchnet.ops.window import Pair
 backend = Backend("cpp", priority=100, available=_extension.available)
 
 aten = torch.ops.aten
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)
-
-
-def _new(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    memory_format = torch.channels_last
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 # -- convolution -----------------------------------------------------------------------------------
@@ -98,10 +89,10 @@ def _conv2d_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, **conv: Any
 ) -> tuple[Tensor, None]:
     if _conv2d_reason(x, weight, conv["stride"], conv["groups"]):
-        return _channels_last(_torch_forward(x, weight, bias, **conv)), None
-    y = _new(x, conv2d.check(x, weight, bias, **conv))
+        return channels_last(_torch_forward(x, weight, bias, **conv)), None
+    y = new_images(x, conv2d.check(x, weight, bias, **conv))
     extension().conv2d_forward(
-        _channels_last(x),
+        channels_last(x),
         weight.contiguous(),
         None if bias is None else bias.contiguous(),
         y,
@@ -116,7 +107,7 @@ def _conv2d_backward(
 ) -> Gradients:  # fmt: skip
     if _conv2d_reason(x, weight, conv["stride"], conv["groups"]):
         return _torch_backward(grad_y, x, weight, needs=needs, **conv)
-    grad_y = _channels_last(grad_y)
+    grad_y = channels_last(grad_y)
     grad_x = _input_grad(grad_y, weight, tuple(x.shape), **conv) if needs[0] else None
     return grad_x, *_weight_grads(grad_y, x, tuple(weight.shape), needs=needs[1:], **conv)
 
@@ -146,12 +137,12 @@ def _torch_backward(
         groups,
         needs,
     )
-    return _channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
+    return channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
 
 
 def _input_grad(grad_y: Tensor, weight: Tensor, shape: tuple[int, ...], **conv: Any) -> Tensor:
-    grad_x = _new(grad_y, shape)
-    extension().conv2d_input_grad(_channels_last(grad_y), weight.contiguous(), grad_x, **conv)
+    grad_x = new_images(grad_y, shape)
+    extension().conv2d_input_grad(channels_last(grad_y), weight.contiguous(), grad_x, **conv)
     return grad_x
 
 
@@ -161,8 +152,8 @@ def _weight_grads(
     grad_weight = grad_y.new_zeros(shape) if needs[0] else None
     grad_bias = grad_y.new_zeros(shape[0]) if needs[1] else None
     if needs[0] or needs[1]:
-        x = _channels_last(x) if needs[0] else x
-        extension().conv2d_weight_grad(_channels_last(grad_y), x, grad_weight, grad_bias, **conv)
+        x = channels_last(x) if needs[0] else x
+        extension().conv2d_weight_grad(channels_last(grad_y), x, grad_weight, grad_bias, **conv)
     return grad_weight, grad_bias
 
 
@@ -255,8 +246,8 @@ conv2d_weight_grad.implement(
 
 
 def _upsample_forward(x: Tensor, *, scale: Pair) -> tuple[Tensor, None]:
-    y = _new(x, upsample_nearest.check(x, scale=scale))
-    extension().upsample_nearest_forward(_channels_last(x), y, scale)
+    y = new_images(x, upsample_nearest.check(x, scale=scale))
+    extension().upsample_nearest_forward(channels_last(x), y, scale)
     return y, None
 
 
@@ -265,8 +256,8 @@ def _upsample_backward(
 ) -> Gradients:
     if not needs[0]:
         return (None,)
-    grad_x = _new(grad_y, tuple(x.shape))
-    extension().upsample_nearest_backward(_channels_last(grad_y), grad_x, scale)
+    grad_x = new_images(grad_y, tuple(x.shape))
+    extension().upsample_nearest_backward(channels_last(grad_y), grad_x, scale)
     return (grad_x,)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from scratchnet.ops.extension import extension, how, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape
 
 # Both keep the output and not the input: the next operation keeps it anyway.
@@ -66,3 +69,39 @@ sigmoid = Op(
     "sigmoid", forward=_sigmoid, backward=_sigmoid_backward, check=_check, cases=_cases, reads=(),
     twin="torch.sigmoid",
 )  # fmt: skip
+
+
+# -- in C++ ----------------------------------------------------------------------------------------
+
+
+def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
+    """Return ``tensor`` with the strides of ``like``: the kernels go through memory in order."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_like(like).copy_(tensor)
+
+
+def _forward_in_cpp(kernel: str, x: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.empty_like(x)  # without gaps, whatever x has
+    getattr(extension(), kernel)(_laid_out_as(y, x), y)
+    return y, y
+
+
+def _backward_in_cpp(
+    kernel: str, grad_y: Tensor, y: Tensor, x: Tensor, *, needs: Needs
+) -> Gradients:
+    if not needs[0]:
+        return (None,)
+    grad_x = torch.empty_like(y)
+    getattr(extension(), kernel)(_laid_out_as(y, grad_y), y, grad_x)
+    return (grad_x,)
+
+
+for _op in (relu, sigmoid):
+    _op.implement(
+        "cpp",
+        forward=partial(_forward_in_cpp, f"{_op.name}_forward"),
+        backward=partial(_backward_in_cpp, f"{_op.name}_backward"),
+        supports=supports,
+        how=how,
+    )

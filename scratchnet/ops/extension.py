@@ -87,3 +87,15 @@ def supports(*tensors: Tensor | None, **options: Any) -> Verdict:
 def how(*tensors: Tensor | None, **options: Any) -> str:
     """Name the instruction set."""
     return f"runs, with {extension().isa()} instructions"
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Return the images (N, C, H, W) with the channels of a pixel side by side in memory."""
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def new_images(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return uninitialised images in channels_last, of the dtype of ``like``."""
+    return torch.empty(
+        shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )

@@ -6,11 +6,14 @@ Source: torch.nn.MaxPool2d's and AvgPool2d's documentation. Stride, padding and 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import fold, unfold
 
 from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape, check_rank
 from scratchnet.ops.window import Pair, output_size, sides
 
@@ -200,3 +203,47 @@ avg_pool2d = Op(
     cases=_average_cases, multilinear=_average_terms, reads=(),
     twin="scratchnet.testing.oracle.avg_pool2d",
 )  # fmt: skip
+
+
+# -- in C++ ----------------------------------------------------------------------------------------
+
+
+def _max_in_cpp(x: Tensor, **options: Pair) -> tuple[Tensor, Tensor]:
+    y = new_images(x, _check(x, **options))
+    indices = torch.empty_like(y, dtype=torch.int64)  # of pixels in x, for each pixel of y
+    extension().max_pool2d_forward(channels_last(x), y, indices, **options)
+    return y, indices
+
+
+def _max_backward_in_cpp(
+    grad_y: Tensor, indices: Tensor, x: Tensor, *, needs: Needs, **options: Pair
+) -> Gradients:
+    if not needs[0]:
+        return (None,)
+    grad_x = new_images(grad_y, tuple(x.shape))
+    extension().max_pool2d_backward(channels_last(grad_y), indices, grad_x)
+    return (grad_x,)
+
+
+def _average_in_cpp(x: Tensor, **options: Any) -> tuple[Tensor, None]:
+    y = new_images(x, _average_check(x, **options))
+    extension().avg_pool2d_forward(channels_last(x), y, **options)
+    return y, None
+
+
+def _average_backward_in_cpp(
+    grad_y: Tensor, kept: None, x: Tensor, *, needs: Needs, **options: Any
+) -> Gradients:
+    if not needs[0]:
+        return (None,)
+    grad_x = new_images(grad_y, tuple(x.shape))
+    extension().avg_pool2d_backward(channels_last(grad_y), grad_x, **options)
+    return (grad_x,)
+
+
+max_pool2d.implement(
+    "cpp", forward=_max_in_cpp, backward=_max_backward_in_cpp, supports=supports, how=how
+)
+avg_pool2d.implement(
+    "cpp", forward=_average_in_cpp, backward=_average_backward_in_cpp, supports=supports, how=how
+)
