@@ -63,7 +63,16 @@ def run(
     """
     tensors, options = op.bind(tensors, options)
     op.check(*tensors, **options)
-    chosen, implementation = resolve(op, tensors, options, backend)
+    return _run(op, tensors, options, *resolve(op, tensors, options, backend))
+
+
+def _run(
+    op: Op,
+    tensors: tuple[Tensor | None, ...],
+    options: dict[str, Any],
+    chosen: Backend,
+    implementation: Implementation,
+) -> tuple[Any, Back]:
     y, kept = implementation.forward(*tensors, **options)
     return y, Back(op, chosen.name, implementation, tensors, options, y, kept)
 
@@ -153,6 +162,7 @@ def fused(
     None if not, for those who can do the same another way.
     """
     tensors, options = op.bind(tensors, options)
+    op.check(*tensors, **options)
     choice, _ = selection(backend)
     if is_auto(choice):
         candidates = _auto_candidates(str(choice))
@@ -163,7 +173,8 @@ def fused(
         if found is None or found is op.reference or candidate.available() is not True:
             continue
         if found.supports(*tensors, **options) is True:
-            return run(op, *tensors, backend=backend, **options)
+            found = _chosen(op, tensors, options, backend, candidate, found)
+            return _run(op, tensors, options, candidate, found)
     return None
 
 
@@ -176,6 +187,18 @@ def resolve(
     """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
     chosen, implementation = _resolve(op, tensors, options, choice, source)
+    return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
+
+
+def _chosen(
+    op: Op,
+    tensors: Sequence[Tensor | None],
+    options: dict[str, Any],
+    backend: Choice | None,
+    chosen: Backend,
+    implementation: Implementation,
+) -> Implementation:
+    """Tell trace and explain what was chosen; return it, or its checked form if that is asked."""
     calls = _trace.get()
     if calls is not None:
         calls.append((op.name, chosen.name))
@@ -185,7 +208,7 @@ def resolve(
     if verifying() and implementation is not op.reference:
         # by name: what checks stands above what is checked, and is there only when it is wanted
         implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
-    return chosen, implementation
+    return implementation
 
 
 def _resolve(
