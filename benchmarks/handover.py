@@ -14,10 +14,11 @@ import shlex
 import sys
 import time
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
-from scratchnet import _C
+from scratchnet.backends import cpp
 from scratchnet.backends.cpp import CppBackend
 from scratchnet.bench.machine import lines, machine
 from scratchnet.bench.malloc import keeps_memory
@@ -57,18 +58,20 @@ def steps(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[dict[str, Any], b
     weight, bias = normal(o, c // groups, k, k), normal(o)
     geometry = ((1, 1), (k // 2, k // 2), (1, 1), groups)
 
-    def with_(forward: Any, backward: Any) -> Any:
+    def with_(reason: str | None) -> Any:
         def step() -> Step:
-            y = forward(x, weight, bias, *geometry)
-            return (y, *backward(grad_y, x, weight, *geometry, (True, True, True)))
+            with patch.object(cpp, "_left_to_torch", return_value=reason):
+                y = kernels.conv2d_forward(x, weight, bias, **names)
+                return (y, *kernels.conv2d_backward(grad_y, x, weight, **names))
 
         return step
 
+    kernels = CppBackend()
     names = dict(zip(("stride", "padding", "dilation", "groups"), geometry, strict=True))
-    how = CppBackend().how("conv2d_forward", x, weight, bias, **names)
+    how = kernels.how("conv2d_forward", x, weight, bias, **names)
     ways = {
-        "kernels": with_(_C.conv2d_forward, _C.conv2d_backward),
-        "torch": with_(_C.torch_conv2d_forward, _C.torch_conv2d_backward),
+        "kernels": with_(None),
+        "torch": with_("asked for"),
     }
     return ways, "torch" in how
 

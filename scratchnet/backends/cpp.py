@@ -26,7 +26,7 @@ BUILD_INFO = Path(__file__).parent.parent / "_build_info.json"
 
 @cache
 def build_info() -> dict[str, Any]:
-    """What the build recorded: ``compiled``, ``reason``, ``torch``, ``compiler``, ``flags``, ...
+    """What the build recorded: ``compiled``, ``reason``, ``compiler``, ``flags``, ...
 
     Empty if the package was never built (it runs from a source tree).
     """
@@ -44,11 +44,6 @@ def _load() -> ModuleType | str:
         return "the C++ extension was never built: run `pip install -e .` in the source tree"
     if not info["compiled"]:
         return f"installed without the C++ extension ({info['reason']}): cure that and reinstall"
-    if info["torch"] != torch.__version__:
-        return (
-            f"the C++ extension was built for torch {info['torch']}, but {torch.__version__} is"
-            " running: reinstall scratchnet, or that torch"
-        )
     try:
         module = importlib.import_module("scratchnet._C")
     except ImportError as error:
@@ -74,13 +69,16 @@ class CppChain(Chain):
         module = _extension()
         layers = [module.Layer(**asdict(link)) for link in links]
         self._chain = module.Chain(layers, size, dtype == torch.float64)
+        self._output = self._chain.output
 
     def forward(
         self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
     ) -> tuple[Tensor, Any]:
-        """See :meth:`Chain.forward`; kept are the hidden activations, (N, their elements)."""
-        result: tuple[Tensor, Any] = self._chain.forward(x, weights, biases, keep)
-        return result
+        """See :meth:`Chain.forward`; kept are the hidden activations."""
+        y = torch.empty(
+            (x.shape[0], *self._output), dtype=x.dtype, memory_format=_suggested_format(x)
+        )
+        return y, self._chain.forward(x, weights, biases, y, keep)
 
     def backward(
         self,
@@ -95,9 +93,10 @@ class CppChain(Chain):
         needs_grad_x: bool = True,
     ) -> Tensor | None:
         """See :meth:`Chain.backward`."""
-        grad_x: Tensor | None = self._chain.backward(
-            x, y, grad_y, kept, weights, grad_weights, grad_biases, needs_grad_x
-        )
+        grad_x = None
+        if needs_grad_x:
+            grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_suggested_format(x))
+        self._chain.backward(x, y, grad_y, kept, weights, grad_weights, grad_biases, grad_x)
         return grad_x
 
 
@@ -112,7 +111,7 @@ class CppBackend(Backend):
     priority: ClassVar[int] = 100
 
     def available(self) -> Verdict:
-        """True if the extension was built for this torch and loads, else what to do about it."""
+        """True if the extension was built and loads, else what to do about it."""
         module = _load()
         return module if isinstance(module, str) else True
 
@@ -156,11 +155,13 @@ class CppBackend(Backend):
         groups: int,
     ) -> Tensor:
         """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
-        check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-        module = _extension()
-        to_torch = _left_to_torch(x, weight, stride, groups) is not None
-        run = module.torch_conv2d_forward if to_torch else module.conv2d_forward
-        y: Tensor = run(x, weight, bias, stride, padding, dilation, groups)
+        shape = check_conv2d(x, weight, bias, stride, padding, dilation, groups)
+        geometry = (stride, padding, dilation, groups)
+        if _left_to_torch(x, weight, stride, groups) is not None:
+            y = torch.conv2d(x, weight, bias, *geometry)
+            return y.contiguous(memory_format=torch.channels_last)
+        y = _empty(x, shape)
+        _extension().conv2d_forward(_image(x), weight.contiguous(), _dense(bias), y, *geometry)
         return y
 
     def conv2d_backward(
@@ -177,22 +178,43 @@ class CppBackend(Backend):
     ) -> Grads:
         """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
         check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
-        module = _extension()
-        to_torch = _left_to_torch(x, weight, stride, groups) is not None
-        run = module.torch_conv2d_backward if to_torch else module.conv2d_backward
-        grads: Grads = run(grad_y, x, weight, stride, padding, dilation, groups, needs)
-        return grads
+        geometry = (stride, padding, dilation, groups)
+        if _left_to_torch(x, weight, stride, groups) is not None:
+            found = torch.ops.aten.convolution_backward(
+                grad_y, x, weight, weight.shape[:1], *geometry[:3], False, (0, 0), groups, needs
+            )
+            grad_x, grad_weight, grad_bias = (
+                grad if need else None for grad, need in zip(found, needs, strict=True)
+            )
+            if grad_x is not None:
+                grad_x = grad_x.contiguous(memory_format=torch.channels_last)
+            return grad_x, grad_weight, grad_bias
+        module, grad_y = _extension(), _image(grad_y)
+        grad_x = grad_weight = grad_bias = None
+        if needs[0]:
+            grad_x = _empty(grad_y, x.shape)
+            module.conv2d_input_grad(grad_y, weight.contiguous(), grad_x, *geometry)
+        if needs[1] or needs[2]:
+            grad_weight = grad_y.new_empty(weight.shape) if needs[1] else None
+            grad_bias = grad_y.new_empty(weight.shape[0]) if needs[2] else None
+            image = _image(x) if needs[1] else None
+            module.conv2d_weight_grad(grad_y, image, grad_weight, grad_bias, *geometry)
+        return grad_x, grad_weight, grad_bias
 
     def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
         """See :meth:`Backend.upsample_nearest_forward`; the result is in channels_last."""
         check_upsample(x, scale)
-        y: Tensor = _extension().upsample_nearest_forward(x, scale)
+        n, c, h, w = x.shape
+        y = _empty(x, (n, c, h * scale[0], w * scale[1]))
+        _extension().upsample_nearest_forward(_image(x), y, scale)
         return y
 
     def upsample_nearest_backward(self, grad_y: Tensor, *, scale: Pair) -> Tensor:
         """See :meth:`Backend.upsample_nearest_backward`; the result is in channels_last."""
         check_upsample(grad_y, scale, backward=True)
-        grad_x: Tensor = _extension().upsample_nearest_backward(grad_y, scale)
+        n, c, h, w = grad_y.shape
+        grad_x = _empty(grad_y, (n, c, h // scale[0], w // scale[1]))
+        _extension().upsample_nearest_backward(_image(grad_y), grad_x, scale)
         return grad_x
 
     def upsample_conv2d_forward(
@@ -228,12 +250,11 @@ class CppBackend(Backend):
         chain = _upsampling_chain(x, weight, scale, conv)
         grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
         grad_bias = weight.new_zeros(weight.shape[0]) if needs[2] else None
-        nothing = x.new_empty(x.shape[0], 0)  # one link has no hidden activations
         grad_x = chain.backward(
             grad_y,
             x,
             grad_y,
-            nothing,
+            None,  # one link has no hidden activations
             [weight.contiguous()],
             [grad_weight],
             [grad_bias],
@@ -316,6 +337,20 @@ def _upsampled(x: Tensor, scale: Pair) -> Tensor:
     """Return something of the upsampled image's shape and dtype, without its memory."""
     n, c, h, w = x.shape
     return x.new_empty(()).expand(n, c, h * scale[0], w * scale[1])
+
+
+def _image(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _empty(like: Tensor, shape: Sequence[int]) -> Tensor:
+    return torch.empty(tuple(shape), dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _suggested_format(x: Tensor) -> torch.memory_format:
+    """channels_last where x is in it and in no other."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _dense(tensor: Tensor | None) -> Tensor | None:

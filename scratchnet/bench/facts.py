@@ -25,7 +25,7 @@ def facts() -> dict[str, Any]:
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "torch": {"running": torch.__version__, "built_for": (build or {}).get("torch")},
+        "torch": {"running": torch.__version__},
         "threads": torch.get_num_threads(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
