@@ -149,11 +149,11 @@ def _input_grad(grad_y: Tensor, weight: Tensor, shape: tuple[int, ...], **conv: 
 def _weight_grads(
     grad_y: Tensor, x: Tensor, shape: tuple[int, ...], *, needs: Needs, **conv: Any
 ) -> Gradients:
-    grad_weight = grad_y.new_zeros(shape) if needs[0] else None
-    grad_bias = grad_y.new_zeros(shape[0]) if needs[1] else None
+    grad_weight = grad_y.new_empty(shape) if needs[0] else None
+    grad_bias = grad_y.new_empty(shape[0]) if needs[1] else None
     if needs[0] or needs[1]:
-        x = channels_last(x) if needs[0] else x
-        extension().conv2d_weight_grad(channels_last(grad_y), x, grad_weight, grad_bias, **conv)
+        image = channels_last(x) if needs[0] else None
+        extension().conv2d_weight_grad(channels_last(grad_y), image, grad_weight, grad_bias, **conv)
     return grad_weight, grad_bias
 
 

@@ -29,7 +29,7 @@ def facts() -> dict[str, Any]:
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "torch": {"running": torch.__version__, "built_for": (build or {}).get("torch")},
+        "torch": {"running": torch.__version__},
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),

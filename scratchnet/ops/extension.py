@@ -45,10 +45,6 @@ def _load() -> ModuleType | str:
         module.isa()
     except RuntimeError as error:  # SCRATCHNET_ISA names one that is not there
         return str(error)
-    if hasattr(module, "Layer"):
-        from scratchnet.ops._old import Old
-
-        return Old(module)
     return module
 
 
