@@ -72,32 +72,28 @@ def _left_to_torch(
     return _better_at_torch(dtype, groups, (c, o // groups), o * c * kh * kw, pixels)
 
 
-def _how_conv(reason: str | None) -> str:
-    return f"runs, by torch's own convolution: {reason}" if reason else how()
-
-
-def _conv2d_reason(x: Tensor, weight: Tensor, stride: Pair, groups: int) -> str | None:
+def _conv2d_reason(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: Pair, groups: int, **conv: Any
+) -> str | None:
+    """Return why a convolution is left to torch; x and weight may be shapes alone."""
     size = (x.shape[2], x.shape[3])
     return _left_to_torch(x.shape[0], size, tuple(weight.shape), x.dtype, stride, groups)
 
 
-def _conv2d_how(x: Tensor, weight: Tensor, bias: Tensor | None, **conv: Any) -> str:
-    return _how_conv(_conv2d_reason(x, weight, conv["stride"], conv["groups"]))
+def _conv2d_how(x: Tensor, weight: Tensor, bias: Tensor | None = None, **conv: Any) -> str:
+    reason = _conv2d_reason(x, weight, **conv)
+    return f"runs, by torch's own convolution: {reason}" if reason else how()
 
 
 def _conv2d_forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, **conv: Any
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, **conv: Any
 ) -> tuple[Tensor, None]:
-    if _conv2d_reason(x, weight, conv["stride"], conv["groups"]):
-        return channels_last(_torch_forward(x, weight, bias, **conv)), None
+    if _conv2d_reason(x, weight, **conv):
+        y: Tensor = aten.convolution(x, weight, bias, *_steps(**conv))
+        return channels_last(y), None
     y = new_images(x, conv2d.check(x, weight, bias, **conv))
-    extension().conv2d_forward(
-        channels_last(x),
-        weight.contiguous(),
-        None if bias is None else bias.contiguous(),
-        y,
-        **conv,
-    )
+    bias = None if bias is None else bias.contiguous()
+    extension().conv2d_forward(channels_last(x), weight.contiguous(), bias, y, **conv)
     return y, None
 
 
@@ -105,85 +101,59 @@ def _conv2d_backward(
     grad_y: Tensor, kept: None, x: Tensor, weight: Tensor, bias: Tensor | None, *, needs: Needs,
     **conv: Any,
 ) -> Gradients:  # fmt: skip
-    if _conv2d_reason(x, weight, conv["stride"], conv["groups"]):
-        return _torch_backward(grad_y, x, weight, needs=needs, **conv)
+    grad_x = grad_weight = grad_bias = None
+    if _conv2d_reason(x, weight, **conv):
+        sizes = [weight.shape[0]]
+        grad_x, grad_weight, grad_bias = aten.convolution_backward(
+            grad_y, x, weight, sizes, *_steps(**conv), needs
+        )
+        return channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
     grad_y = channels_last(grad_y)
-    grad_x = _input_grad(grad_y, weight, tuple(x.shape), **conv) if needs[0] else None
-    return grad_x, *_weight_grads(grad_y, x, tuple(weight.shape), needs=needs[1:], **conv)
+    if needs[0]:
+        grad_x = new_images(grad_y, tuple(x.shape))
+        extension().conv2d_input_grad(grad_y, weight.contiguous(), grad_x, **conv)
+    if needs[1] or needs[2]:
+        grad_weight = grad_y.new_empty(weight.shape) if needs[1] else None
+        grad_bias = grad_y.new_empty(weight.shape[0]) if needs[2] else None
+        image = channels_last(x) if needs[1] else None
+        extension().conv2d_weight_grad(grad_y, image, grad_weight, grad_bias, **conv)
+    return grad_x, grad_weight, grad_bias
 
 
-def _torch_forward(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int,
-) -> Tensor:  # fmt: skip
-    y: Tensor = aten.convolution(x, weight, bias, stride, padding, dilation, False, (0, 0), groups)
-    return y
-
-
-def _torch_backward(
-    grad_y: Tensor, x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int, needs: Needs,
-) -> Gradients:  # fmt: skip
-    grad_x, grad_weight, grad_bias = aten.convolution_backward(
-        grad_y,
-        x,
-        weight,
-        [weight.shape[0]],
-        stride,
-        padding,
-        dilation,
-        False,
-        (0, 0),
-        groups,
-        needs,
-    )
-    return channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
-
-
-def _input_grad(grad_y: Tensor, weight: Tensor, shape: tuple[int, ...], **conv: Any) -> Tensor:
-    grad_x = new_images(grad_y, shape)
-    extension().conv2d_input_grad(channels_last(grad_y), weight.contiguous(), grad_x, **conv)
-    return grad_x
-
-
-def _weight_grads(
-    grad_y: Tensor, x: Tensor, shape: tuple[int, ...], *, needs: Needs, **conv: Any
-) -> Gradients:
-    grad_weight = grad_y.new_empty(shape) if needs[0] else None
-    grad_bias = grad_y.new_empty(shape[0]) if needs[1] else None
-    if needs[0] or needs[1]:
-        image = channels_last(x) if needs[0] else None
-        extension().conv2d_weight_grad(channels_last(grad_y), image, grad_weight, grad_bias, **conv)
-    return grad_weight, grad_bias
+def _steps(*, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Any, ...]:
+    """Return the options as aten takes them: not transposed, without output padding."""
+    return stride, padding, dilation, False, (0, 0), groups
 
 
 conv2d.implement(
     "cpp", forward=_conv2d_forward, backward=_conv2d_backward, supports=supports, how=_conv2d_how
 )
 
-
-def _input_grad_reason(
-    grad_y: Tensor, weight: Tensor, input_size: Pair, stride: Pair, groups: int
-) -> str | None:
-    shape = tuple(weight.shape)
-    return _left_to_torch(grad_y.shape[0], input_size, shape, grad_y.dtype, stride, groups)
+# The gradients of a convolution as operations: the other two are those of each.
 
 
-def _input_grad_how(grad_y: Tensor, weight: Tensor, **conv: Any) -> str:
-    size = conv["input_size"]
-    return _how_conv(_input_grad_reason(grad_y, weight, size, conv["stride"], conv["groups"]))
+def _image(grad_y: Tensor, weight: Tensor, input_size: Pair, groups: int) -> Tensor:
+    """Return something of the shape and dtype of the convolution's input."""
+    return grad_y.new_empty(()).expand(grad_y.shape[0], weight.shape[1] * groups, *input_size)
+
+
+def _weight(grad_y: Tensor, x: Tensor, kernel_size: Pair, groups: int) -> Tensor:
+    """Return something of the shape and dtype of the convolution's weight."""
+    return x.new_empty(()).expand(grad_y.shape[1], x.shape[1] // groups, *kernel_size)
+
+
+def _one_gradient(i: int, grad_y: Tensor, x: Tensor, weight: Tensor, **conv: Any) -> Tensor:
+    needs = (i == 0, i == 1, False)
+    grad = _conv2d_backward(grad_y, None, x, weight, None, needs=needs, **conv)[i]
+    assert grad is not None
+    return grad
 
 
 def _input_grad_forward(
     grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any
 ) -> tuple[Tensor, None]:
-    shape = (grad_y.shape[0], weight.shape[1] * conv["groups"], *input_size)
-    if _input_grad_reason(grad_y, weight, input_size, conv["stride"], conv["groups"]):
-        x = grad_y.new_empty(()).expand(shape)
-        grad_x = _torch_backward(grad_y, x, weight, needs=(True, False, False), **conv)[0]
-        assert grad_x is not None
-        return grad_x, None
-    return _input_grad(grad_y, weight, shape, **conv), None
+    x = _image(grad_y, weight, input_size, conv["groups"])
+    return _one_gradient(0, grad_y, x, weight, **conv), None
 
 
 def _input_grad_backward(
@@ -191,56 +161,46 @@ def _input_grad_backward(
     **conv: Any,
 ) -> Gradients:  # fmt: skip
     return (
-        _conv2d_forward(grad_x, weight, None, **conv)[0] if needs[0] else None,
-        _conv2d_backward(grad_y, None, grad_x, weight, None, needs=(False, True, False), **conv)[1]
-        if needs[1]
-        else None,
+        _conv2d_forward(grad_x, weight, **conv)[0] if needs[0] else None,
+        _one_gradient(1, grad_y, grad_x, weight, **conv) if needs[1] else None,
     )
 
 
+def _input_grad_how(grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any) -> str:
+    return _conv2d_how(_image(grad_y, weight, input_size, conv["groups"]), weight, **conv)
+
+
 conv2d_input_grad.implement(
-    "cpp",
-    forward=_input_grad_forward,
-    backward=_input_grad_backward,
-    supports=supports,
+    "cpp", forward=_input_grad_forward, backward=_input_grad_backward, supports=supports,
     how=_input_grad_how,
-)
+)  # fmt: skip
 
 
 def _weight_grad_forward(
     grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any
 ) -> tuple[Tensor, None]:
-    shape = (grad_y.shape[1], x.shape[1] // conv["groups"], *kernel_size)
-    weight = grad_y.new_empty(()).expand(shape)
-    grads = _conv2d_backward(grad_y, None, x, weight, None, needs=(False, True, False), **conv)
-    assert grads[1] is not None
-    return grads[1], None
+    weight = _weight(grad_y, x, kernel_size, conv["groups"])
+    return _one_gradient(1, grad_y, x, weight, **conv), None
 
 
 def _weight_grad_backward(
     grad_w: Tensor, kept: None, grad_y: Tensor, x: Tensor, *, kernel_size: Pair, needs: Needs,
     **conv: Any,
 ) -> Gradients:  # fmt: skip
-    size = (x.shape[2], x.shape[3])
     return (
-        _conv2d_forward(x, grad_w, None, **conv)[0] if needs[0] else None,
-        _input_grad_forward(grad_y, grad_w, input_size=size, **conv)[0] if needs[1] else None,
+        _conv2d_forward(x, grad_w, **conv)[0] if needs[0] else None,
+        _one_gradient(0, grad_y, x, grad_w, **conv) if needs[1] else None,
     )
 
 
-def _weight_grad_how(grad_y: Tensor, x: Tensor, **conv: Any) -> str:
-    shape = (grad_y.shape[1], x.shape[1] // conv["groups"], *conv["kernel_size"])
-    weight = grad_y.new_empty(()).expand(shape)
-    return _how_conv(_conv2d_reason(x, weight, conv["stride"], conv["groups"]))
+def _weight_grad_how(grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any) -> str:
+    return _conv2d_how(x, _weight(grad_y, x, kernel_size, conv["groups"]), **conv)
 
 
 conv2d_weight_grad.implement(
-    "cpp",
-    forward=_weight_grad_forward,
-    backward=_weight_grad_backward,
-    supports=supports,
+    "cpp", forward=_weight_grad_forward, backward=_weight_grad_backward, supports=supports,
     how=_weight_grad_how,
-)
+)  # fmt: skip
 
 # -- upsampling ------------------------------------------------------------------------------------
 
@@ -275,7 +235,7 @@ def _by_parts(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> b
     return (
         not hasattr(extension(), "Graph")
         or conv["stride"] != (1, 1)
-        or bool(_conv2d_reason(upsampled(x, scale), weight, conv["stride"], conv["groups"]))
+        or bool(_conv2d_reason(upsampled(x, scale), weight, **conv))
     )
 
 
@@ -368,7 +328,7 @@ def _fuses(
             large = upsampled(read[0], options["scale"]) if "scale" in options else read[0]
             weight = own[0]
             assert weight is not None
-            reason = _conv2d_reason(large, weight, conv["stride"], conv["groups"])
+            reason = _conv2d_reason(large, weight, **conv)
             if reason:
                 return f"a convolution is left to torch: {reason}"
         values.append(nothing.expand(ops.get(stage.op).check(*read, *own, **options)))
