@@ -51,6 +51,7 @@ __all__ = [
     "layers",
     "load",
     "models",
+    "ops",
     "psnr",
     "save",
     "set_backend",
@@ -88,7 +89,7 @@ _HOMES = {
     "psnr": "denoise.metrics",
     "ssim": "denoise.metrics",
 }
-_MODULES = ("backends", "bench", "data", "interop", "layers", "models", "testing")
+_MODULES = ("backends", "ops", "bench", "data", "interop", "layers", "models", "testing")
 
 
 def __getattr__(name: str) -> Any:
