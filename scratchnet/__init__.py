@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchnet import backends, bench, data, interop, layers, models, testing
+    from scratchnet import backends, bench, data, interop, layers, models, ops, testing
     from scratchnet.backends.dispatch import explain, set_backend, use_backend
     from scratchnet.denoise.metrics import psnr, ssim
     from scratchnet.errors import ScratchnetError
@@ -89,7 +89,7 @@ _HOMES = {
     "psnr": "denoise.metrics",
     "ssim": "denoise.metrics",
 }
-_MODULES = ("backends", "ops", "bench", "data", "interop", "layers", "models", "testing")
+_MODULES = ("backends", "bench", "data", "interop", "layers", "models", "ops", "testing")
 
 
 def __getattr__(name: str) -> Any:
