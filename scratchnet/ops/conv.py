@@ -44,42 +44,27 @@ def _forward(
     if turned is None:
         y = _products(x, weight, *conv)
     else:
-        size = _check(
-            x, weight, None, stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
-        y = _folded_products(x, turned.weight, (size[2], size[3]), *turned.conv)
+        size = output_size("conv2d", sides(x), sides(weight), stride, padding, dilation)
+        y = _folded_products(x, turned.weight, size, *turned.conv)
     return y if bias is None else y.add_(bias.view(-1, 1, 1)), None
 
 
 def _backward(
-    grad_y: Tensor,
-    kept: None,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-    needs: Needs,
-) -> Gradients:
+    grad_y: Tensor, kept: None, x: Tensor, weight: Tensor, bias: Tensor | None, *, needs: Needs,
+    **conv: Any,
+) -> Gradients:  # fmt: skip
     """∂L/∂x = A_Wᵀ ∂L/∂y;  ∂L/∂W = Σ_n ∂L/∂y · columns(x)ᵀ;  ∂L/∂b = Σ_{n,l} ∂L/∂y.
 
     y is linear in each of x, W and b, so each gradient is the adjoint of that linear map.
     """
-    conv = (stride, padding, dilation, groups)
     return (
-        _input_grad(grad_y, weight, sides(x), *conv) if needs[0] else None,
-        _weight_grad(grad_y, x, sides(weight), *conv) if needs[1] else None,
+        _input_grad(grad_y, weight, input_size=sides(x), **conv)[0] if needs[0] else None,
+        _weight_grad(grad_y, x, kernel_size=sides(weight), **conv)[0] if needs[1] else None,
         grad_y.sum((0, 2, 3)) if needs[2] else None,
     )
 
 
-def _check(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int,
-) -> Shape:  # fmt: skip
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **steps: Pair) -> Shape:
     check_rank("conv2d", "x", x, "N, C, H, W")
     check_rank("conv2d", "weight", weight, "O, C/G, Kh, Kw")
     _check_groups(x.shape[1], weight, groups)
@@ -87,10 +72,7 @@ def _check(
         raise ShapeError(
             f"conv2d expects a bias of {weight.shape[0]} numbers, got {tuple(bias.shape)}"
         )
-    size = output_size(
-        "conv2d", sides(x), kernel_size=sides(weight), stride=stride, padding=padding,
-        dilation=dilation,
-    )  # fmt: skip
+    size = output_size("conv2d", sides(x), kernel_size=sides(weight), **steps)
     return x.shape[0], weight.shape[0], *size
 
 
@@ -115,18 +97,6 @@ def _terms(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **con
 
 
 def _input_grad(
-    grad_y: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int,
-) -> Tensor:  # fmt: skip
-    """fold(Wᵀ · grad_y), fold being the adjoint of unfold: it sums where fields overlap."""
-    conv = (stride, padding, dilation, groups)
-    turned = _turned(weight, *conv)
-    if turned is None:
-        return _folded_products(grad_y, weight, size, *conv)
-    return _products(grad_y, turned.weight, *turned.conv)
-
-
-def _input_grad_forward(
     grad_y: Tensor,
     weight: Tensor,
     *,
@@ -136,36 +106,36 @@ def _input_grad_forward(
     dilation: Pair = _ONE,
     groups: int = 1,
 ) -> tuple[Tensor, None]:
-    """A_Wᵀ grad_y, of height and width ``input_size``: a transposed convolution."""
-    return _input_grad(grad_y, weight, input_size, stride, padding, dilation, groups), None
+    """A_Wᵀ grad_y, of height and width ``input_size``: a transposed convolution.
+
+    It is fold(Wᵀ · grad_y), fold being the adjoint of unfold: it sums where fields overlap.
+    """
+    conv = (stride, padding, dilation, groups)
+    turned = _turned(weight, *conv)
+    if turned is None:
+        return _folded_products(grad_y, weight, input_size, *conv), None
+    return _products(grad_y, turned.weight, *turned.conv), None
 
 
 def _input_grad_backward(
-    grad_x: Tensor, kept: None, grad_y: Tensor, weight: Tensor, *, input_size: Pair, stride: Pair,
-    padding: Pair, dilation: Pair, groups: int, needs: Needs,
+    grad_x: Tensor, kept: None, grad_y: Tensor, weight: Tensor, *, input_size: Pair, needs: Needs,
+    **conv: Any,
 ) -> Gradients:  # fmt: skip
     """Of grad_y: A_W grad_x;  of W: that of the convolution with the input grad_x."""
-    conv: dict[str, Any] = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-    }  # fmt: skip
     return (
         _forward(grad_x, weight, **conv)[0] if needs[0] else None,
-        _weight_grad(grad_y, grad_x, sides(weight), **conv) if needs[1] else None,
+        _weight_grad(grad_y, grad_x, kernel_size=sides(weight), **conv)[0] if needs[1] else None,
     )
 
 
 def _input_grad_check(
-    grad_y: Tensor, weight: Tensor, *, input_size: Pair, stride: Pair, padding: Pair,
-    dilation: Pair, groups: int,
-) -> Shape:  # fmt: skip
+    grad_y: Tensor, weight: Tensor, *, input_size: Pair, groups: int, **steps: Pair
+) -> Shape:
     check_rank("conv2d_input_grad", "grad_y", grad_y, "N, O, H_out, W_out")
     check_rank("conv2d_input_grad", "weight", weight, "O, C/G, Kh, Kw")
     channels = weight.shape[1] * max(groups, 1)
     _check_groups(channels, weight, groups)
-    size = output_size(
-        "conv2d_input_grad", input_size, kernel_size=sides(weight), stride=stride, padding=padding,
-        dilation=dilation,
-    )  # fmt: skip
+    size = output_size("conv2d_input_grad", input_size, kernel_size=sides(weight), **steps)
     if grad_y.shape[1:] != (weight.shape[0], *size):
         raise ShapeError(
             f"conv2d_input_grad expects grad_y (N, {weight.shape[0]}, {size[0]}, {size[1]}) for "
@@ -182,19 +152,6 @@ def _input_grad_terms(grad_y: Tensor, weight: Tensor, **conv: object) -> int:
 
 
 def _weight_grad(
-    grad_y: Tensor, x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int,
-) -> Tensor:  # fmt: skip
-    """Σ_n grad_y · columns(x)ᵀ."""
-    o, c = grad_y.shape[1], x.shape[1] // groups
-    conv = (stride, padding, dilation, groups)
-    turned = _turned(grad_y.new_empty(()).expand(o, c, *kernel_size), *conv)
-    if turned is None:
-        return _summed_products(grad_y, x, kernel_size, *conv)
-    return _turn(_summed_products(x, grad_y, kernel_size, *turned.conv), groups)
-
-
-def _weight_grad_forward(
     grad_y: Tensor,
     x: Tensor,
     *,
@@ -204,34 +161,35 @@ def _weight_grad_forward(
     dilation: Pair = _ONE,
     groups: int = 1,
 ) -> tuple[Tensor, None]:
-    """∂L/∂W[o,c,u,v] = Σ_{n,i,j} grad_y[n,o,i,j] · x[n, c, i·stride − padding + u·dilation, …]."""
-    return _weight_grad(grad_y, x, kernel_size, stride, padding, dilation, groups), None
+    """∂L/∂W[o,c,u,v] = Σ_{n,i,j} grad_y[n,o,i,j] · x[n, c, i·stride − padding + u·dilation, …].
+
+    It is Σ_n grad_y · columns(x)ᵀ.
+    """
+    conv = (stride, padding, dilation, groups)
+    o, c = grad_y.shape[1], x.shape[1] // groups
+    turned = _turned(grad_y.new_empty(()).expand(o, c, *kernel_size), *conv)
+    if turned is None:
+        return _summed_products(grad_y, x, kernel_size, *conv), None
+    return _turn(_summed_products(x, grad_y, kernel_size, *turned.conv), groups), None
 
 
 def _weight_grad_backward(
-    grad_w: Tensor, kept: None, grad_y: Tensor, x: Tensor, *, kernel_size: Pair, stride: Pair,
-    padding: Pair, dilation: Pair, groups: int, needs: Needs,
+    grad_w: Tensor, kept: None, grad_y: Tensor, x: Tensor, *, kernel_size: Pair, needs: Needs,
+    **conv: Any,
 ) -> Gradients:  # fmt: skip
     """With V = grad_w as a weight – of grad_y: A_V x;  of x: A_Vᵀ grad_y."""
-    conv: dict[str, Any] = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-    }  # fmt: skip
     return (
         _forward(x, grad_w, **conv)[0] if needs[0] else None,
-        _input_grad(grad_y, grad_w, sides(x), **conv) if needs[1] else None,
+        _input_grad(grad_y, grad_w, input_size=sides(x), **conv)[0] if needs[1] else None,
     )
 
 
 def _weight_grad_check(
-    grad_y: Tensor, x: Tensor, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair,
-    groups: int,
-) -> Shape:  # fmt: skip
+    grad_y: Tensor, x: Tensor, *, kernel_size: Pair, groups: int, **steps: Pair
+) -> Shape:
     check_rank("conv2d_weight_grad", "grad_y", grad_y, "N, O, H_out, W_out")
     check_rank("conv2d_weight_grad", "x", x, "N, C, H, W")
-    size = output_size(
-        "conv2d_weight_grad", sides(x), kernel_size=kernel_size, stride=stride, padding=padding,
-        dilation=dilation,
-    )  # fmt: skip
+    size = output_size("conv2d_weight_grad", sides(x), kernel_size=kernel_size, **steps)
     if groups < 1 or x.shape[1] % groups or grad_y.shape[1] % groups:
         raise ShapeError(
             f"conv2d_weight_grad expects groups that divide the channels of grad_y and x, "
@@ -246,7 +204,7 @@ def _weight_grad_check(
 
 
 def _weight_grad_terms(
-    grad_y: Tensor, x: Tensor, *, kernel_size: Pair, groups: int, **conv: object
+    grad_y: Tensor, x: Tensor, *, kernel_size: Pair, groups: int, **steps: object
 ) -> int:
     taps = kernel_size[0] * kernel_size[1]
     return max(grad_y[:, 0].numel(), taps * max(x.shape[1], grad_y.shape[1]) // groups)
@@ -260,9 +218,7 @@ def _products(
 ) -> Tensor:
     """Return W · columns(x), as images."""
     n, o, kernel = x.shape[0], weight.shape[0], sides(weight)
-    h_out, w_out = output_size(
-        "conv2d", sides(x), kernel_size=kernel, stride=stride, padding=padding, dilation=dilation
-    )
+    h_out, w_out = output_size("conv2d", sides(x), kernel, stride, padding, dilation)
 
     columns = _unfold(x, kernel, stride, padding, dilation, groups)  # (N, G, K, L)
     rows = _weight_rows(weight, groups)  # (G, O/G, K)
@@ -360,33 +316,16 @@ def _weight_rows(weight: Tensor, groups: int) -> Tensor:
 
 
 conv2d = Op(
-    "conv2d",
-    forward=_forward,
-    backward=_backward,
-    check=_check,
-    cases=conv2d_cases,
-    exact=True,
-    multilinear=_terms,
-    reads=("x", "weight"),
-    twin="torch.nn.functional.conv2d",
-)
+    "conv2d", forward=_forward, backward=_backward, check=_check, cases=conv2d_cases, exact=True,
+    multilinear=_terms, reads=("x", "weight"), twin="torch.nn.functional.conv2d",
+)  # fmt: skip
 conv2d_input_grad = Op(
-    "conv2d_input_grad",
-    forward=_input_grad_forward,
-    backward=_input_grad_backward,
-    check=_input_grad_check,
-    cases=input_grad_cases,
-    exact=True,
-    multilinear=_input_grad_terms,
+    "conv2d_input_grad", forward=_input_grad, backward=_input_grad_backward,
+    check=_input_grad_check, cases=input_grad_cases, exact=True, multilinear=_input_grad_terms,
     twin="scratchnet.testing.oracle.conv2d_input_grad",
-)
+)  # fmt: skip
 conv2d_weight_grad = Op(
-    "conv2d_weight_grad",
-    forward=_weight_grad_forward,
-    backward=_weight_grad_backward,
-    check=_weight_grad_check,
-    cases=weight_grad_cases,
-    exact=True,
-    multilinear=_weight_grad_terms,
+    "conv2d_weight_grad", forward=_weight_grad, backward=_weight_grad_backward,
+    check=_weight_grad_check, cases=weight_grad_cases, exact=True, multilinear=_weight_grad_terms,
     twin="scratchnet.testing.oracle.conv2d_weight_grad",
-)
+)  # fmt: skip

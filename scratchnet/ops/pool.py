@@ -26,10 +26,7 @@ def _windows(x: Tensor, kernel_size: Pair, dilation: Pair, padding: Pair, stride
 
 
 def _output(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
-    return output_size(
-        "pooling", sides(x), kernel_size=kernel_size, stride=stride, padding=padding,
-        dilation=dilation,
-    )  # fmt: skip
+    return output_size("pooling", sides(x), kernel_size, stride, padding, dilation)
 
 
 def _max(

@@ -83,16 +83,10 @@ def _conv_forward(
 
 
 def _conv_backward(
-    grad_y: Tensor,
-    kept: None,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    scale: Pair,
+    grad_y: Tensor, kept: None, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair,
     needs: Needs,
     **conv: Any,
-) -> Gradients:
+) -> Gradients:  # fmt: skip
     """∂L/∂x = Uᵀ A_Wᵀ ∂L/∂y;  ∂L/∂W and ∂L/∂b as the convolution's, with U x for its input."""
     upsampled = _forward(x, scale=scale)[0]
     grad_upsampled, grad_weight, grad_bias = conv2d.reference.backward(

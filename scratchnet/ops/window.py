@@ -12,7 +12,6 @@ Pair = tuple[int, int]
 def output_size(
     name: str,
     size: tuple[int, ...],
-    *,
     kernel_size: Pair,
     stride: Pair = (1, 1),
     padding: Pair = (0, 0),
