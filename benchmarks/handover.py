@@ -19,7 +19,7 @@ from unittest.mock import patch
 import torch
 
 from scratchnet.backends import cpp, dispatch
-from scratchnet.backends.dispatch import explain
+from scratchnet.backends.explain import explain
 from scratchnet.bench.machine import lines, machine
 from scratchnet.bench.malloc import keeps_memory
 from scratchnet.ops.conv import conv2d
