@@ -3,8 +3,8 @@ And how this process keeps its memory while others are timed.
 
 The process that measures first works on a single image, so that code and libraries are loaded;
 then on the whole batch. What is read is the largest resident set since (the kernel's VmHWM; where
-there is no /proc, getrusage's ru_maxrss), and the one before: everything counts, activations, gradients,
-optimizer state, workspaces. malloc is left as it is.
+there is no /proc, getrusage's ru_maxrss), and the one before: everything counts, activations,
+gradients, optimizer state, workspaces. malloc is left as it is.
 """
 
 from __future__ import annotations
