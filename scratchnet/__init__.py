@@ -8,19 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchnet import backends, bench, data, interop, layers, models, testing
-    from scratchnet.backends.dispatch import explain, set_backend, use_backend
+    from scratchnet import backends, bench, data, interop, layers, models, ops, testing
+    from scratchnet.backends.dispatch import set_backend, use_backend
+    from scratchnet.backends.explain import explain
     from scratchnet.denoise.metrics import psnr, ssim
     from scratchnet.errors import ScratchnetError
     from scratchnet.interop import from_torch, to_torch
     from scratchnet.layers import build
     from scratchnet.layers.activation import ReLU, Sigmoid
-    from scratchnet.layers.concat import Concat
-    from scratchnet.layers.containers import Sequential
+    from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d, TransposeConv2d
     from scratchnet.layers.loss import MSE
     from scratchnet.layers.module import Module
-    from scratchnet.layers.residual import Residual
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
     from scratchnet.optim import SGD, Adam, Muon
     from scratchnet.training.checkpoint import load, save
@@ -53,6 +52,7 @@ __all__ = [
     "layers",
     "load",
     "models",
+    "ops",
     "psnr",
     "save",
     "set_backend",
@@ -65,16 +65,16 @@ __all__ = [
 # Everything is imported when it is first asked for: `scratchnet --help` need not wait for torch.
 _HOMES = {
     "ScratchnetError": "errors",
-    "explain": "backends.dispatch",
+    "explain": "backends.explain",
     "set_backend": "backends.dispatch",
     "use_backend": "backends.dispatch",
     "build": "layers",
     "ReLU": "layers.activation",
     "Sigmoid": "layers.activation",
-    "Concat": "layers.concat",
+    "Concat": "layers.containers",
     "Conv2d": "layers.conv",
     "TransposeConv2d": "layers.conv",
-    "Residual": "layers.residual",
+    "Residual": "layers.containers",
     "NearestUpsampling": "layers.upsampling",
     "Upsampling": "layers.upsampling",
     "MSE": "layers.loss",
@@ -90,7 +90,7 @@ _HOMES = {
     "psnr": "denoise.metrics",
     "ssim": "denoise.metrics",
 }
-_MODULES = ("backends", "bench", "data", "interop", "layers", "models", "testing")
+_MODULES = ("backends", "bench", "data", "interop", "layers", "models", "ops", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from test_conv import drawn
 import scratchnet
 from scratchnet.backends.base import PLAIN_OPS
 from scratchnet.testing import Check, backend_checks, strategies
-from scratchnet.testing.cases import CONVOLUTIONS, GRID, Case
+from scratchnet.ops.convolution_cases import CONVOLUTIONS, GRID, Case
 from scratchnet.testing.closeness import assert_same_bits
 from scratchnet.testing.operations import OPERATIONS
 from scratchnet.testing.tensors import whole

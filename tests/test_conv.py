@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 import scratchnet
 from scratchnet.testing import strategies
-from scratchnet.testing.cases import CONVOLUTIONS, Case
+from scratchnet.ops.convolution_cases import CONVOLUTIONS, Case
 from scratchnet.testing.gradients import gradcheck
 
 drawn = settings(

@@ -10,7 +10,7 @@ from test_conv import drawn
 
 import scratchnet
 from scratchnet.testing import strategies
-from scratchnet.testing.cases import CONVOLUTIONS, TRANSPOSED, Case
+from scratchnet.ops.convolution_cases import CONVOLUTIONS, TRANSPOSED, Case
 from scratchnet.testing.gradients import gradcheck
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_conv import drawn
 
 import scratchnet
-from scratchnet.errors import OrderError, ShapeError, TypeMismatch
+from scratchnet.errors import ArgumentError, OrderError, ShapeError, TypeMismatch
 from scratchnet.testing.closeness import assert_close
 from scratchnet.testing.gradients import gradcheck
 from scratchnet.testing.tensors import normal
@@ -87,3 +87,29 @@ def test_errors() -> None:
         mse.forward(torch.zeros(2, dtype=torch.uint8), torch.zeros(2))
     with pytest.raises(TypeMismatch, match=r"expects a torch.Tensor, got list"):
         mse.forward(torch.zeros(2), [0.0, 0.0])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_reductions_equal_torchs(reduction: str) -> None:
+    prediction, target = normal((3, 4), torch.float64, 0), normal((3, 4), torch.float64, 1)
+    leaf = prediction.clone().requires_grad_()
+    expected = torch.nn.functional.mse_loss(leaf, target, reduction=reduction)
+    grad = normal(expected.shape, torch.float64, 2)
+    expected.backward(grad)
+    mse = scratchnet.MSE(reduction=reduction)
+    assert_close(mse.forward(prediction, target), expected.detach(), "loss", rtol=1e-15)
+    assert_close(mse.backward(grad), leaf.grad, "gradient", rtol=1e-15)
+    assert repr(mse) == f"MSE(reduction={reduction!r})"
+    if reduction != "none":  # nothing stands for one
+        assert_close(mse.backward(), mse.backward(torch.ones_like(grad)), "gradient", rtol=1e-15)
+
+
+def test_errors_of_reductions() -> None:
+    with pytest.raises(ArgumentError, match="one of mean, sum, none, got 'average'"):
+        scratchnet.MSE("average")
+    mse = scratchnet.MSE("none")
+    mse.forward(torch.zeros(2), torch.ones(2))
+    with pytest.raises(ArgumentError, match=r"returns many losses.*call backward\(grad\)"):
+        mse.backward()
+    with pytest.raises(ShapeError, match=r"gradient of the output's shape, \(2,\); got \(\)"):
+        mse.backward(torch.ones(()))

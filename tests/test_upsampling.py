@@ -11,7 +11,7 @@ from test_conv import drawn
 
 import scratchnet
 from scratchnet.testing import strategies
-from scratchnet.testing.cases import CONVOLUTIONS, UPSAMPLED_CONVOLUTIONS, Case
+from scratchnet.ops.convolution_cases import CONVOLUTIONS, UPSAMPLED_CONVOLUTIONS, Case
 from scratchnet.testing.gradients import gradcheck
 
 

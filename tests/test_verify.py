@@ -17,7 +17,7 @@ from scratchnet.backends.one_by_one import OneByOne
 from scratchnet.backends.replay import replay
 from scratchnet.errors import DataError
 from scratchnet.testing import backend_checks
-from scratchnet.testing.cases import Case
+from scratchnet.ops.convolution_cases import Case
 from scratchnet.testing.operations import OPERATIONS
 from scratchnet.testing.tensors import normal
 

@@ -20,12 +20,8 @@ from scratchnet.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the first steps of both, in float64.
-
-    Attributes:
-        ours, torch: the losses.
-        worst: the largest difference relative to torch's loss.
-        equal: whether ``worst`` is small enough.
+    """The losses of the first steps of both, in float64; ``worst`` is the largest difference
+    relative to torch's.
     """
 
     ours: list[float]
@@ -36,12 +32,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class Gradient:
-    """How far one parameter's float32 gradients lie from the float64 one.
-
-    Attributes:
-        name: of the parameter.
-        largest: the gradient's largest magnitude.
-        errors: for each contestant the largest error, relative to ``largest``.
+    """How far one parameter's float32 gradients lie from the float64 one: each contestant's largest
+    error, relative to the gradient's largest magnitude.
     """
 
     name: str

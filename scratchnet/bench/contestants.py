@@ -102,10 +102,6 @@ class Ours:
         self.optimizer.step()
         return self.loss
 
-    def gradients(self) -> list[Tensor]:
-        """Return the parameters' gradients of the last step, in the order of ``param()``."""
-        return [grad for _, grad in self.model.param()]
-
     def learn_at(self, lr: float) -> None:
         """Set the learning rate of the next step."""
         self.optimizer.lr = lr
@@ -130,10 +126,6 @@ class Torch:
         self.loss = loss.detach()
         return self.loss
 
-    def gradients(self) -> list[Tensor]:
-        """Return the parameters' ``.grad``, in order."""
-        return [p.grad for p in self.model.parameters() if p.grad is not None]
-
     def learn_at(self, lr: float) -> None:
         """Set the learning rate of the next step."""
         for group in self.optimizer.param_groups:
@@ -145,8 +137,13 @@ Network = Ours | Torch
 
 def training(network: Network, names: Sequence[str], x: Tensor, y: Tensor) -> Contestant:
     """Return a training step on the same images again and again; ``names`` are the parameters'."""
-    run = partial(network.step, x, y)
-    return Contestant(run, lambda: named("losses", names, *first_steps(run, network.gradients)))
+    run, grads = partial(network.step, x, y), partial(gradients, network.model)
+    return Contestant(run, lambda: named("losses", names, *first_steps(run, grads)))
+
+
+def gradients(model: Module | nn.Module) -> list[Tensor]:
+    """Return the parameters' gradients of the last step, in order."""
+    return [p.grad for p in model.parameters() if p.grad is not None]
 
 
 def first_steps(

@@ -18,6 +18,7 @@ import torch
 from scratchnet.bench import memory
 from scratchnet.bench.comparison import Comparison, Gradient, Losses, relative
 from scratchnet.bench.contest import OURS
+from scratchnet.bench.contestants import gradients
 from scratchnet.bench.learning import LAYOUTS, TORCH, Learning, contestant
 from scratchnet.bench.machine import machine
 from scratchnet.bench.memory import Memory
@@ -149,9 +150,9 @@ def first_gradients(config: TrainConfig, data: NoisyPairs, names: Sequence[str])
     learning.step(noisy, target)
     exact.step(noisy.double(), target.double())
     keys = [key for key, _, _ in learning.trainer.model.named_param()]
-    found = {name: network.gradients() for name, network in learning.networks.items()}
+    found = {name: gradients(network.model) for name, network in learning.networks.items()}
     rows = []
-    for i, truth in enumerate(exact.networks[TORCH].gradients()):
+    for i, truth in enumerate(gradients(exact.networks[TORCH].model)):
         largest = float(truth.abs().max())
         errors = {n: float((g[i].double() - truth).abs().max()) / largest for n, g in found.items()}
         rows.append(Gradient(keys[i], largest, errors))

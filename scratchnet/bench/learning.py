@@ -35,13 +35,8 @@ _OPTIMIZERS: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Trace:
-    """One training of one contestant.
-
-    Attributes:
-        seed: of the initial weights and the order of the batches.
-        losses: of every step.
-        seconds: that every step took.
-        psnr: on the validation images after every epoch, pooled, in dB.
+    """One training of one contestant: losses and times of every step, and after every epoch the
+    PSNR on the validation images, pooled, in dB.
     """
 
     seed: int
@@ -59,8 +54,7 @@ class Learning:
         names: of the contestants.
 
     Attributes:
-        traces: what was measured so far, for each contestant.
-        networks: of the contestants, by name.
+        networks, traces: of each contestant, and what was measured so far.
     """
 
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
@@ -90,10 +84,6 @@ class Learning:
     def step(self, noisy: Tensor, target: Tensor) -> None:
         """Let everyone do a step on the same batch, in turns; who begins rotates.
 
-        Args:
-            noisy: (N, 3, H, W), in 0..1, of the network's dtype.
-            target: as ``noisy``.
-
         Raises:
             DivergedError: a loss is no longer finite.
         """
@@ -113,11 +103,7 @@ class Learning:
                 )
 
     def run(self, on_progress: Progress) -> None:
-        """Train for all epochs.
-
-        Raises:
-            DivergedError: a loss is no longer finite.
-        """
+        """Train for all epochs; errors as of ``step``."""
         for epoch in range(1, self.config.epochs + 1):
             what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
             for network in self.networks.values():
@@ -153,14 +139,7 @@ class Learning:
 
 
 def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int) -> Contestant:
-    """Return the training step of a contestant on random images, to measure its memory.
-
-    Args:
-        name: the contestant's.
-        config: network, optimizer and backend.
-        size: (H, W) of the images.
-        batch: how many images.
-    """
+    """Return a contestant's training step on random images (batch, 3, *size)."""
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 3, *size)
     a, b = (torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(2))

@@ -18,6 +18,7 @@ from scratchnet import layers, models
 from scratchnet.backends import registry
 from scratchnet.backends.dispatch import selection
 from scratchnet.errors import PluginError
+from scratchnet.ops import extension
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
@@ -26,8 +27,7 @@ def machine() -> dict[str, Any]:
     """Versions, machine and how busy it is, build record, backends, layers, networks: plain values,
     as in JSON.
     """
-    build, cpp = build_record(), registry.get("cpp")
-    kernels = cpp.how("upsample_nearest_forward") if cpp.available() is True else cpp.available()
+    kernels = extension.how() if extension.available() is True else extension.available()
     return {
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
@@ -35,12 +35,12 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "processor": processor(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "torch": {"running": torch.__version__, "built_for": (build or {}).get("torch")},
+        "torch": {"running": torch.__version__},
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "kernels": str(kernels).removeprefix("runs, "),
-        "build": build,
+        "build": build_record(),
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": backends(),
         "layers": [{**row, "available": True} for row in _plugins(layers.registry)],

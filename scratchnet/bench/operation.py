@@ -1,28 +1,26 @@
 """One operation, forward and backward, on each backend and by torch: generic over operations.
 
-:func:`run`, :func:`tensor_names` and TWINS are all that knows how a backend is called.
+:func:`run` and :func:`twin` are all that knows how either is called.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratchnet import ops
 from scratchnet.backends import dispatch
-from scratchnet.backends.base import Backend
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, laid_out
 from scratchnet.testing.tensors import normal
 
 TORCH, TORCH_LAST = "torch", "torch channels_last"
-TWINS: dict[str, Callable[..., Tensor]] = {"conv2d": torch.nn.functional.conv2d}
-
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 """From the gradient of an output to those of an operation's tensors."""
 
@@ -47,16 +45,14 @@ class Call:
 def run(call: Call, tensors: Sequence[Tensor], backend: str) -> tuple[Tensor, Back]:
     """Compute the output as a layer would, through dispatch; return it, and its backward."""
     named = None if backend == dispatch.AUTO else backend
-    found = dispatch.resolve(f"{call.op}_forward", *tensors, backend=named, **call.options)
-    y: Tensor = getattr(found, f"{call.op}_forward")(*tensors, **call.options)
-    backward = getattr(found, f"{call.op}_backward")
-    return y, lambda grad_y: backward(grad_y, *tensors[:2], **call.options)
+    return dispatch.run(ops.get(call.op), *tensors, backend=named, **call.options)
 
 
-def tensor_names(call: Call) -> list[str]:
-    """Return what the operation's tensors are called."""
-    parameters = inspect.signature(getattr(Backend, f"{call.op}_forward")).parameters
-    return list(parameters)[1 : 1 + len(call.shapes)]  # without self
+def twin(op: str) -> Callable[..., Tensor]:
+    """Return torch's counterpart of an operation."""
+    module, _, name = str(ops.get(op).twin).rpartition(".")
+    function: Callable[..., Tensor] = getattr(import_module(module), name)
+    return function
 
 
 def measure(section: str, title: str, call: Call, threads: int, *, backends: Sequence[str]) -> Case:
@@ -64,7 +60,7 @@ def measure(section: str, title: str, call: Call, threads: int, *, backends: Seq
     make: dict[str, Callable[[int], Contestant]] = {
         our_name(name): partial(_ours, call, name) for name in backends
     }
-    if call.op in TWINS:
+    if ops.get(call.op).twin is not None:
         make |= {TORCH: partial(_torchs, call, False), TORCH_LAST: partial(_torchs, call, True)}
     images = call.shapes[0][0]
 
@@ -84,13 +80,13 @@ def _ours(call: Call, backend: str, images: int, *, wide: bool = False) -> Conte
         y, back = run(call, tensors, backend)
         return y, back(grad_y)
 
-    return by_hand(forward_and_backward, tensor_names(call))
+    return by_hand(forward_and_backward, ops.get(call.op).names(len(call.shapes)))
 
 
 def _torchs(call: Call, channels_last: bool, images: int) -> Contestant:
     *tensors, grad_y = _tensors(call, images, channels_last)
-    leaves = dict(zip(tensor_names(call), tensors, strict=True))
-    return by_autograd(partial(TWINS[call.op], **call.options), leaves, grad_y)
+    leaves = dict(zip(ops.get(call.op).names(len(call.shapes)), tensors, strict=True))
+    return by_autograd(partial(twin(call.op), **call.options), leaves, grad_y)
 
 
 def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:

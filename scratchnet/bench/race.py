@@ -13,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from scratchnet.backends.verify import VerificationError
 from scratchnet.bench.contest import Case, Contest, Contestant, Outcome, Timing
 from scratchnet.errors import ScratchnetError
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
+from scratchnet.verify import VerificationError
 
 Progress = Callable[[float, str], None]
 """Told of work just done (milliseconds of ``Case.work``, or images) and of what is being done."""

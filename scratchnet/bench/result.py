@@ -18,13 +18,11 @@ class Result:
         command: the command line, for the record.
         machine: what it ran on.
         contests: of all sections.
-        memory: for each title the bytes that each contestant needed.
-        no_memory: for each title the contestants that could not be measured, and why.
+        memory, no_memory: by title and contestant the bytes needed, or why that is not known.
         sgemm: GFLOP/s of matrix products by number of threads.
         subjects: the layer with its inputs, in words.
         malloc_keeps: whether malloc kept freed memory, so that no page faults were measured.
-        verified: whether each kernel call was compared with the reference's as it ran, so that
-            times and memory are of both.
+        verified: whether each call ran on the reference, too, so that times are of both.
         interrupted: whether it was ended early.
     """
 
@@ -48,23 +46,19 @@ class Result:
     @property
     def remarks(self) -> list[str]:
         """What is to be known of all figures."""
-        said = []
-        if not self.malloc_keeps:
-            said.append("this system's malloc gives memory back: page faults are in all times")
-        if self.verified:
-            said.append("verified: each kernel call equals the reference's; times are of both")
-        if self.interrupted:
-            said.append("interrupted: this is what had been measured")
-        return said
+        page_faults = "this system's malloc gives memory back: page faults are in all times"
+        of_both = "verified: each kernel call equals the reference's; times are of both"
+        return [
+            *([] if self.malloc_keeps else [page_faults]),
+            *([of_both] if self.verified else []),
+            *(["interrupted: this is what had been measured"] if self.interrupted else []),
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in JSON."""
+        as_they_are = ("command", "interrupted", "verified", "malloc_keeps", "machine")
         return {
-            "command": self.command,
-            "interrupted": self.interrupted,
-            "verified": self.verified,
-            "malloc_keeps": self.malloc_keeps,
-            "machine": self.machine,
+            **{name: getattr(self, name) for name in as_they_are},
             "sgemm_gflops": {str(threads): speed for threads, speed in self.sgemm.items()},
             "layer": self.subjects,
             "contests": [contest.as_dict() for contest in self.contests],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from scratchnet import backends
-from scratchnet.backends import verify
+from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench import convolutions, layer, memory, rival, step
 from scratchnet.bench.contest import Case
@@ -57,9 +57,8 @@ class Bench:
     def work(self) -> float:
         """How much ``run`` will report as done, in all: roughly milliseconds."""
         rounds = sum(
-            case.work * self.plan.rounds_of(section)
+            self.plan.rounds_of(section) * sum(case.work for case in cases)
             for section, cases in self.cases.items()
-            for case in cases
         )
         return rounds + MEMORY_WORK * sum(len(case.contestants) for case in self.memory.values())
 
@@ -78,7 +77,7 @@ class Bench:
             command,
             machine(),
             subjects=list(map(str, self.subjects)),
-            verified=verify.enabled(),
+            verified=dispatch.verifying(),
         )
         try:
             with keeps_memory() as result.malloc_keeps:

@@ -10,12 +10,10 @@ from torch import nn
 from scratchnet.errors import TypeMismatch
 from scratchnet.interop.containers import TorchConcat, TorchResidual, complain, names_of
 from scratchnet.layers.activation import ReLU, Sigmoid
-from scratchnet.layers.concat import Concat
-from scratchnet.layers.containers import Sequential
+from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d, Convolution, TransposeConv2d
 from scratchnet.layers.loss import MSE
 from scratchnet.layers.module import Module
-from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
 
 

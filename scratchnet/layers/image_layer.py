@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
-from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
 from scratchnet.layers.checks import check_grad, check_images, check_tensor
 from scratchnet.layers.module import Module
 
 
 class ImageLayer(Module):
-    """A layer on (N, C, H, W), or on one image (C, H, W), whose arithmetic a backend does.
+    """A layer on (N, C, H, W), or on one image (C, H, W), computed by operations.
 
     Subclasses write ``forward_images`` and ``backward_images`` for checked 4-D tensors.
 
@@ -26,7 +22,6 @@ class ImageLayer(Module):
 
     in_channels: int | None = None
     backend: str | Backend | None = None
-    _output: tuple[torch.Size, torch.dtype]
 
     def forward_images(self, x: Tensor) -> Tensor:
         """Return the output for ``x`` (N, C, H, W)."""
@@ -52,7 +47,8 @@ class ImageLayer(Module):
             return self.forward(x.unsqueeze(0)).squeeze(0)
         check_images(self, x, channels=self.in_channels)
         y = self.forward_images(x)
-        self._output = y.shape, y.dtype
+        if self.training:
+            self.record.output = y.shape, y.dtype
         return y
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
@@ -64,11 +60,6 @@ class ImageLayer(Module):
             OrderError: there was no forward in training mode before.
         """
         (grad_y,) = grad_outputs
-        _ = self.saved  # the clearest error first
         if isinstance(grad_y, Tensor) and grad_y.dim() == 3:
             return self.backward(grad_y.unsqueeze(0)).squeeze(0)
-        return self.backward_images(check_grad(self, grad_y, *self._output))
-
-    def _resolve(self, op: str, *args: Any, **kwargs: Any) -> Backend:
-        """Return the layer's own backend if it has one, else the one selected for this call."""
-        return dispatch.resolve(op, *args, backend=self.backend, **kwargs)
+        return self.backward_images(check_grad(self, grad_y, *self.record.output))

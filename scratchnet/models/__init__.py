@@ -11,11 +11,9 @@ import torch
 from scratchnet import layers
 from scratchnet.errors import ArgumentError
 from scratchnet.layers.activation import ReLU, Sigmoid
-from scratchnet.layers.concat import Concat
-from scratchnet.layers.containers import Sequential
+from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module
-from scratchnet.layers.residual import Residual
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.models.owncode import function, is_own_code
 

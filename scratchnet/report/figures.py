@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Pixels = npt.NDArray[np.uint8]
-"""A image as matplotlib shows it: (H, W, 3) or (H, W), uint8."""
+"""An image as matplotlib shows it: (H, W, 3) or (H, W), uint8."""
 
 # One quiet palette for all figures; the two colours can be told apart by colour-blind readers.
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
@@ -92,7 +92,7 @@ def sheet(
         rows: (name, images, a label under each) from top to bottom, equally many images in
             each.
         title: a line above all.
-        cell: width of a image on the sheet, in pixels.
+        cell: width of an image on the sheet, in pixels.
     """
     from matplotlib.figure import Figure
 
@@ -132,7 +132,7 @@ def sheet(
 
 
 def before_after(path: str | Path, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
-    """Save a image before and after side by side: whole, and below an enlarged detail.
+    """Save an image before and after side by side: whole, and below an enlarged detail.
 
     Args:
         path: the PNG file to write.

@@ -66,7 +66,7 @@ def test_a_compilation_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPa
 
 
 OWN_STEP = """
-from scratchnet.bench.contestants import Ours, first_steps
+from scratchnet.bench.contestants import Ours, first_steps, gradients
 from scratchnet import SGD
 
 class Step:
@@ -78,7 +78,7 @@ class Step:
         return self.one.loss * {factor}
 
     def outcome(self, steps):
-        return first_steps(self.run, self.one.gradients, steps)
+        return first_steps(self.run, lambda: gradients(self.one.model), steps)
 
     def close(self):
         pass

@@ -26,7 +26,6 @@ class PReLU(Module):
         ArgumentError: num_parameters is not at least 1.
     """
 
-    parameter_names = ("weight",)
     weight: Tensor
     grad_weight: Tensor
 

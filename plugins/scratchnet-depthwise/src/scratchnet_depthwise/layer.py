@@ -40,7 +40,6 @@ class DepthwiseConv2d(ImageLayer):
         ArgumentError: an argument is outside its range.
     """
 
-    parameter_names = ("weight", "bias")
     in_channels: int
     weight: Tensor
     grad_weight: Tensor
