@@ -81,13 +81,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class Contest:
-    """What came out of a case.
-
-    Attributes:
-        case: the case.
-        timings: for each contestant that computed the right thing.
-        left_out: for each other one, why it was not timed.
-        wrong: those of ``left_out`` that ran and computed something else.
+    """What came out of a case: times of those that computed the right thing, and why others were
+    left out; those that ran and computed something else are ``wrong``.
     """
 
     case: Case

@@ -28,8 +28,6 @@ T = TypeVar("T")
 Both = tuple[Tensor, Sequence[Tensor | None]]
 """An output, and the gradients of all that went into it."""
 
-# -- a forward, and a forward with its backward ----------------------------------------------------
-
 
 def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
     """Return a forward without gradients."""
@@ -79,15 +77,8 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
     return compute if backend == AUTO else call
 
 
-# -- a network in training -------------------------------------------------------------------------
-
-
 class Ours:
-    """A network with hand-written forward and backward; no autograd anywhere.
-
-    Attributes:
-        loss: of the last step.
-    """
+    """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
     def __init__(self, model: Module, optimizer: Optimizer, backend: str = AUTO) -> None:
         self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
@@ -159,16 +150,9 @@ def first_steps(
     return torch.stack(losses), first
 
 
-# -- torch at its best -----------------------------------------------------------------------------
-
-
 def torch_network(model: Module, *, channels_last: bool, better_algebra: bool = False) -> nn.Module:
-    """Return torch.nn's counterpart of ``model``, with copies of its weights.
-
-    Args:
-        model: built of layers that torch.nn has.
-        channels_last: keep the weights in this memory format.
-        better_algebra: upsampling rewritten as in scratchnet's kernels.
+    """Return torch.nn's counterpart of ``model``, with copies of its weights; with better algebra
+    upsampling is rewritten as in scratchnet's kernels.
     """
     net = with_better_algebra(model) if better_algebra else to_torch(model)
     if channels_last:

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from scratchnet.bench.comparison import Comparison, relative
@@ -96,7 +97,24 @@ def speed(axes: Axes, result: Comparison) -> None:
     _dress(axes, f"Speed, {threads}", "training images in a second", "")
 
 
-PANELS: tuple[Panel, ...] = (quality, losses, differences, speed)
+PANELS: dict[Panel, tuple[str, str]] = {
+    quality: (
+        "Quality",
+        "How much do the curves differ, and how much do other seeds change? Bands show chance.",
+    ),
+    losses: ("Training loss", "All see the same batches in the same order."),
+    differences: (
+        "How the losses part",
+        "Correct programs add in different orders, so their rounding differs, and training at a "
+        "high learning rate multiplies the difference from step to step. In float32 torch.nn's own "
+        "two memory layouts part in the same way; float64 starts nine digits lower.",
+    ),
+    speed: (
+        "Speed",
+        "Median over all training steps; the contestants take turns on each batch.",
+    ),
+}
+"""Each with its heading and caption on the page."""
 
 
 def save(path: str | Path, result: Comparison) -> None:
@@ -143,7 +161,4 @@ def _apart(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 def _smoothed(values: Sequence[float], width: int) -> tuple[list[float], list[float]]:
     """Return the middle and the mean of each run of ``width`` values; the last may be shorter."""
     runs = [(i, values[i : i + width]) for i in range(0, len(values), width)]
-    return (
-        [i + (len(run) + 1) / 2 for i, run in runs],
-        [math.fsum(run) / len(run) for _, run in runs],
-    )
+    return [i + (len(run) + 1) / 2 for i, run in runs], [fmean(run) for _, run in runs]

@@ -111,18 +111,18 @@ def compare(
             needed[name] = memory.measure(name, make, config.batch_size, threads)
     except KeyboardInterrupt:
         interrupted = True
-        if len(trainings) > 1 and trainings[-1].epochs < config.epochs:
+        if len(trainings) > 1 and len(trainings[-1].traces[OURS].psnr) < config.epochs:
             trainings.pop()  # the means are over trainings of equal length
-        if not trainings or trainings[0].epochs == 0:
+        if not trainings or not trainings[0].traces[OURS].psnr:
             raise
-    whole = [training.whole_epochs() for training in trainings]
+    found = [training.traces for training in trainings]
     return Comparison(
         config,
         data,
         score_noisy(data).psnr,
         losses,
         gradients,
-        traces={name: [traces[name] for traces in whole if name in traces] for name in names},
+        traces={name: [traces[name] for traces in found if name in traces] for name in names},
         memory=needed if len(needed) == len(names) else {},
         machine=machine(),
         interrupted=interrupted,
@@ -133,10 +133,11 @@ def compare(
 def first_losses(config: TrainConfig, data: NoisyPairs, on_progress: Progress) -> Losses:
     """Train both in float64 for some steps."""
     learning = Learning(replace(config, dtype="float64"), data, [OURS, TORCH])
+    steps = []
     for noisy, target in itertools.islice(learning.stream(), STEPS):
-        learning.step(noisy, target)
+        steps.append(learning.step(noisy, target))
         on_progress(2 * config.batch_size, "equality in float64")
-    ours, torchs = (learning.traces[name].losses for name in (OURS, TORCH))
+    ours, torchs = ([step[name][0] for step in steps] for name in (OURS, TORCH))
     worst = max(map(relative, ours, torchs))
     return Losses(ours, torchs, worst, worst <= TRAINED)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scratchnet.bench.contest import OURS, setting
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
+from scratchnet.bench.operation import SHAPES
 from scratchnet.bench.result import Result
 from scratchnet.report.figures import INK, MUTED, dress
 from scratchnet.report.figures import OURS as BLUE
@@ -32,12 +32,7 @@ _TICKS = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Panel:
-    """A row for each case: how many times as much as ours the others need.
-
-    Attributes:
-        title: what is compared.
-        rows: by label, the ratios by contestant.
-    """
+    """A row for each case, by label: how many times as much as ours the others need, by name."""
 
     title: str
     rows: Mapping[str, Mapping[str, float]]

@@ -72,7 +72,7 @@ def subjects(
     shapes: Sequence[Sequence[int]],
     dtype: torch.dtype = torch.float32,
 ) -> list[Subject]:
-    """Return the layer called ``name`` with each of its inputs.
+    """Return a layer with each of its inputs.
 
     Args:
         name: of the layer, or ``"package.module:Class"``.
@@ -82,9 +82,7 @@ def subjects(
         dtype: of layer and inputs.
 
     Raises:
-        ArgumentError: the layer needs arguments, or does not take these.
-        ShapeError: it does not take such an input.
-        PluginError: there is no such layer, or it cannot be loaded.
+        ScratchnetError: there is no such layer, or it does not take these arguments or inputs.
     """
     found = example(name, _TYPICAL.get(name) if arguments is None else arguments, shapes)
     layer = found.factory().to(dtype=dtype)

@@ -89,13 +89,10 @@ def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
     return 2 * size**3 / least / 1e9
 
 
-def build_record() -> dict[str, Any] | None:
+def build_record() -> Any:
     """What the build of the C++ kernels wrote down; None if nothing was built."""
     file = resources.files("scratchnet") / "_build_info.json"
-    if not file.is_file():
-        return None
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def backends() -> list[dict[str, Any]]:

@@ -34,11 +34,8 @@ _MEASURE = "from scratchnet.bench.memory import main; main()"
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process, in bytes.
-
-    Attributes:
-        before: when everything was imported, built and used once, before the first step.
-        peak: the most during a few steps.
+    """Resident memory of a process, in bytes: before the first step, when everything was imported,
+    built and used once, and the most during a few steps.
     """
 
     before: int
@@ -56,8 +53,7 @@ def measure(name: str, make: Callable[[int], Contestant], images: int, threads: 
     Args:
         name: the contestant's.
         make: returns it, ready to work on so many images; it is pickled.
-        images: how many.
-        threads: to compute with.
+        images, threads: how many.
 
     Raises:
         ScratchnetError: it cannot be pickled, or the process fails.
@@ -81,13 +77,10 @@ def measure(name: str, make: Callable[[int], Contestant], images: int, threads: 
 
 
 def peak() -> int:
-    """Return this process's largest resident set so far, in bytes.
-
-    ru_maxrss is the second choice: on Linux it starts out at that of the process that started this
-    one.
-    """
+    """Return this process's largest resident set so far, in bytes."""
     if (most := _status("VmHWM")) is not None:
         return most
+    # the second choice: on Linux it starts out at that of the process that started this one
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

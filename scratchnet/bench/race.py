@@ -41,13 +41,10 @@ def check(outcome: Outcome, expected: Outcome) -> None:
 def turns(
     ways: Mapping[str, Callable[[], object]], first: int, *, warm: bool = True
 ) -> dict[str, float]:
-    """Let all run once, one after the other, and return the seconds of each.
+    """Let all run once, the one of number ``first`` first, and return the seconds of each.
 
-    Args:
-        ways: what to run, by name.
-        first: who begins; counted on from the last one to the first again.
-        warm: run each once before it is timed: a step of a training follows another step of it,
-            and finds in the caches what that one left there, not what somebody else did.
+    With ``warm`` each runs once before it is timed: a step of a training follows another step of
+    it, and finds in the caches what that one left there, not what somebody else did.
     """
     names = list(ways)
     begin = first % len(names) if names else 0
@@ -70,7 +67,6 @@ class Race(ExitStack):
         on_progress: told which case is being prepared.
 
     Attributes:
-        rounds: how many were done.
         contests: what is known of each case so far.
     """
 

@@ -53,13 +53,8 @@ class Rival(Protocol):
         """True if it can run here, else a line saying what is missing."""
 
     def prepare(self, model: Sequential, x: Tensor, y: Tensor, *, lr: float, threads: int) -> Step:
-        """Return a step.
-
-        Args:
-            model: whose weights to begin with; it may be kept.
-            x, y: images (N, 3, H, W) and what the network should make of them.
-            lr: learning rate.
-            threads: to compute with.
+        """Return a step from the weights of ``model``, which may be kept, on images x (N, 3, H, W),
+        of which the network should make y.
 
         Raises:
             ScratchnetError: it cannot, for a reason to be shown, such as the dtype.
@@ -83,11 +78,7 @@ def load(name: str) -> Rival:
 
 
 def contestant(rival: Rival, model: Sequential, x: Tensor, y: Tensor, *, lr: float) -> Contestant:
-    """Return a rival's training step; arguments as of ``Rival.prepare``.
-
-    Raises:
-        ScratchnetError: it is not available, or cannot do this step.
-    """
+    """Return a rival's training step; arguments and errors as of ``Rival.prepare``."""
     if (available := rival.available()) is not True:
         raise ScratchnetError(str(available))
     names = [name for name, _, _ in model.named_param()]

@@ -9,7 +9,7 @@ import torch
 from scratchnet import backends
 from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import convolutions, layer, memory, rival, step
+from scratchnet.bench import layer, memory, operation, rival, step
 from scratchnet.bench.contest import Case
 from scratchnet.bench.machine import machine, sgemm_gflops
 from scratchnet.bench.memory import keeps_memory
@@ -128,7 +128,9 @@ class Bench:
                 yield step.course_case(batch, n, rivals)
         for n in counts:
             if section in ("convolutions", "float64"):
-                yield from convolutions.cases(section, n, dtype, backends=names, only=plan.shapes)
+                yield from operation.convolutions(
+                    section, n, dtype, backends=names, only=plan.shapes
+                )
             for subject in self.subjects:
                 yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 

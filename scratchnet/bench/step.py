@@ -84,16 +84,8 @@ def case(
     compiled: bool = False,
     rivals: Sequence[rival.Rival] = (),
 ) -> Case:
-    """The training step (forward, MSE, backward of all parameters, SGD), or the forward alone.
-
-    Args:
-        section: of the benchmark; in "inference" the forward alone.
-        batch: images a step.
-        threads: to compute with.
-        dtype: of everything.
-        backends: each makes a contestant; the first is the one others are compared with.
-        compiled: let torch.compile take part.
-        rivals: who else takes part.
+    """The training step (forward, MSE, backward of all parameters, SGD); in "inference" the forward
+    alone. Each of ``backends`` makes a contestant, and the first is what others are compared with.
     """
     trains = section != "inference"
     make: dict[str, Callable[[int], Contestant]] = {

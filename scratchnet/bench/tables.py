@@ -8,8 +8,8 @@ from statistics import geometric_mean
 
 from scratchnet.bench import layer, operation, step
 from scratchnet.bench.contest import Contest, plural, setting, short
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
+from scratchnet.bench.operation import SHAPES
 from scratchnet.bench.result import Result
 
 UNKNOWN = "–"
@@ -20,9 +20,7 @@ class Table:
     """A table to print.
 
     Attributes:
-        title: what it shows.
         head: a heading for each column; the first is to the left, the others to the right.
-        rows: of cells.
         notes: what follows from it, a line each.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -67,8 +66,7 @@ def bench(
     compiled: Annotated[
         bool,
         option(
-            "Let torch.compile take part in `step` and `inference`. It needs a C++ compiler and a "
-            "minute or two for each batch and number of threads.",
+            "Let torch.compile take part in `step` and `inference`: it takes minutes.",
             CONTESTANTS,
             "--compile",
         ),
@@ -76,8 +74,8 @@ def bench(
     rivals: Annotated[
         list[str] | None,
         option(
-            "Let somebody else's training step take part: a file that defines `rival()`, or "
-            "`package.module:FUNCTION`; repeatable. `benchmarks/` in the sources has some.",
+            "Let another training step take part: a file that defines `rival()`, as those in "
+            "`benchmarks/`, or `package.module:FUNCTION`; repeatable.",
             CONTESTANTS,
             "--rival",
             metavar="FILE.py",
@@ -85,25 +83,11 @@ def bench(
     ] = None,
     layer: Annotated[
         str | None,
-        option(
-            "Measure this layer and nothing else: one that `scratchnet info` lists, or "
-            "`package.module:Class`.",
-            metavar="NAME",
-        ),
+        option("Measure this layer (or `package.module:Class`) and nothing else.", metavar="NAME"),
     ] = None,
     arguments: options.Arguments = None,
     inputs: options.Inputs = None,
-    out: Annotated[
-        Path | None,
-        option(
-            "Folder for tables, figure and numbers.",
-            None,
-            "--out",
-            "-o",
-            metavar="DIR",
-            show_default="runs/bench-1, -2, ...",
-        ),
-    ] = None,
+    out: options.ReportOut = None,
     force: options.ForceReport = False,
     as_json: options.AsJson = False,
     verify: options.Verify = False,

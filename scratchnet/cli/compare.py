@@ -32,17 +32,7 @@ def compare(
     memory: Annotated[
         bool, option("Measure peak memory, in a process for each contestant.")
     ] = True,
-    out: Annotated[
-        Path | None,
-        option(
-            "Folder for the report.",
-            None,
-            "--out",
-            "-o",
-            metavar="DIR",
-            show_default="runs/compare-1, -2, ...",
-        ),
-    ] = None,
+    out: options.ReportOut = None,
     force: options.ForceReport = False,
     as_json: options.AsJson = False,
     preset_name: Annotated[
@@ -52,7 +42,7 @@ def compare(
             TRAINING,
             "--preset",
             metavar="NAME",
-            show_default="the paper's network, learning with momentum on a few images",
+            show_default="the paper's network on a few images",
         ),
     ] = None,
     config: Annotated[

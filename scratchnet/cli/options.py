@@ -58,6 +58,17 @@ Verify = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+ReportOut = Annotated[
+    Path | None,
+    option(
+        "Folder for the report. [default: a new one in runs/]",
+        None,
+        "--out",
+        "-o",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
 ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--force")]
 AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
 Arguments = Annotated[

@@ -11,8 +11,8 @@ from contests import SMALL
 
 import scratchnet
 from scratchnet.bench import SECTIONS, Bench, Plan, Result, text, write_report
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.memory import Memory
+from scratchnet.bench.operation import SHAPES
 from scratchnet.bench.race import BLOCK
 from scratchnet.errors import ArgumentError
 
