@@ -66,19 +66,23 @@ class CppChain(Chain):
     """Links planned for one size of image; results are in the memory format of the input."""
 
     def __init__(self, links: tuple[Link, ...], size: tuple[int, int, int], dtype: torch.dtype):
-        module = _extension()
-        layers = [module.Layer(**asdict(link)) for link in links]
-        self._chain = module.Chain(layers, size, dtype == torch.float64)
-        self._output = self._chain.output
+        stages: list[tuple[str, tuple[int], dict[str, Any]]] = []
+        for link in links:
+            options = asdict(link)
+            activation = options.pop("activation")
+            op = "conv2d" if link.scale is None else "upsample_conv2d"
+            stages.append((op, (len(stages),), options))
+            if activation != "none":
+                stages.append((activation, (len(stages),), {}))
+        self._graph = _extension().Graph(stages, size, dtype == torch.float64)
 
     def forward(
         self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
     ) -> tuple[Tensor, Any]:
         """See :meth:`Chain.forward`; kept are the hidden activations."""
-        y = torch.empty(
-            (x.shape[0], *self._output), dtype=x.dtype, memory_format=_suggested_format(x)
-        )
-        return y, self._chain.forward(x, weights, biases, y, keep)
+        shape = (x.shape[0], *self._graph.output_size)
+        y = torch.empty(shape, dtype=x.dtype, memory_format=_suggested_format(x))
+        return y, self._graph.forward(x, _alternating(weights, biases), y, keep)
 
     def backward(
         self,
@@ -96,8 +100,14 @@ class CppChain(Chain):
         grad_x = None
         if needs_grad_x:
             grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_suggested_format(x))
-        self._chain.backward(x, y, grad_y, kept, weights, grad_weights, grad_biases, grad_x)
+        parameters = _alternating(weights, [None] * len(weights))
+        grads = _alternating(grad_weights, grad_biases)
+        self._graph.backward(x, y, grad_y, kept, parameters, grads, grad_x)
         return grad_x
+
+
+def _alternating(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor | None]:
+    return [tensor for pair in zip(weights, biases, strict=True) for tensor in pair]
 
 
 # Planning takes about as long as a small image; 64 plans cover a network on several sizes.
