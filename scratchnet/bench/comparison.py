@@ -123,8 +123,6 @@ class Comparison:
             (statistics.mean(v), statistics.stdev(v) if len(v) > 1 else math.nan) for v in per_epoch
         ]
 
-    # -- in words and as plain values --------------------------------------------------------------
-
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return a head with the contestants' names, and a row for each figure."""
 
@@ -142,9 +140,8 @@ class Comparison:
         }
         if self.memory:
             rows["peak memory (MB)"] = lambda n: f"{self.memory[n].peak / 1e6:,.0f}"
-            rows["of it since the first step (MB)"] = lambda n: (
-                f"{self.memory[n].needed / 1e6:,.0f}"
-            )
+            since = "of it since the first step (MB)"
+            rows[since] = lambda n: f"{self.memory[n].needed / 1e6:,.0f}"
         return ["", *self.names], [[what, *map(row, self.names)] for what, row in rows.items()]
 
     def equality(self) -> str:

@@ -94,7 +94,7 @@ def compare(
             f"got {seeds} and {torch_seeds}"
         )
     losses = first_losses(config, data, on_progress)
-    gradients = first_gradients(config, data, names)
+    first = first_gradients(config, data, names)
     trainings: list[Learning] = []
     needed: dict[str, Memory] = {}
     interrupted = False
@@ -121,7 +121,7 @@ def compare(
         data,
         score_noisy(data).psnr,
         losses,
-        gradients,
+        first,
         traces={name: [traces[name] for traces in found if name in traces] for name in names},
         memory=needed if len(needed) == len(names) else {},
         machine=machine(),

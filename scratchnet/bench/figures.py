@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from scratchnet.bench.contest import OURS, setting
@@ -60,7 +61,7 @@ def panels(result: Result) -> list[Panel]:
             what, label = f"single convolutions, {setting(case.threads, case.dtype)}", case.title
         elif case.section == "float64":
             what += " in float64"
-        ours = f"{1e3 * contest.timings[contest.ours].median:.2f} ms"
+        ours = f"{1e3 * median(contest.timings[contest.ours]):.2f} ms"
         others = {name: contest.ratios(name) for name in contest.timings if name != contest.ours}
         row = {name: ratio[1] for name, ratio in others.items() if ratio is not None}
         found.setdefault(what, {})[f"{label}   {ours}"] = row

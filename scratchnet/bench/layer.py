@@ -53,15 +53,6 @@ class Subject:
         """The input's, in words."""
         return "x".join(map(str, self.x.shape))
 
-    def first(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Input and gradient of so many images."""
-        return (self.x[:batch], self.grad_y[:batch]) if self.x.dim() else (self.x, self.grad_y)
-
-    @property
-    def images(self) -> int:
-        """How many there are."""
-        return len(self.x) if self.x.dim() else 1
-
     def __str__(self) -> str:
         return " ".join(f"{self.layer!r} on {self.shape}".split())
 
@@ -115,7 +106,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     with dispatch.trace() as calls:
-        _ours(subject, dispatch.AUTO, True, subject.images).run()
+        _ours(subject, dispatch.AUTO, True, len(subject.x)).run()
     used = {backend for _, backend in calls}
     known = [row["name"] for row in backends() if row["available"] is True] if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
@@ -125,7 +116,8 @@ def backends_of(subject: Subject) -> list[str]:
 
 def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
     """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
-    layer, x, grad_y = deepcopy(subject.layer).train(backward), *subject.first(batch)
+    layer = deepcopy(subject.layer).train(backward)
+    x, grad_y = subject.x[:batch], subject.grad_y[:batch]
     if not backward:
         return forward(on(backend, layer.forward), x)
 
@@ -143,7 +135,7 @@ def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -
     net.train(backward)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
+    x, grad_y = (laid_out(t[:batch].clone(), channels_last) for t in (subject.x, subject.grad_y))
     if not backward:
         return forward(net, x)
     own, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
@@ -178,7 +170,7 @@ def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]
             dtype,
             contestants(subject, backends, backward=backward),
             partial(_exact, subject, backward),
-            subject.images,
+            len(subject.x),
         )
         for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
     ]
@@ -189,4 +181,4 @@ def _exact(subject: Subject, backward: bool) -> Outcome:
     layer, dtype = deepcopy(subject.layer).to(dtype=torch.float64), torch.float64
     wide = Subject(layer, _in(subject.x, dtype), subject.grad_y.to(dtype))
     made = contestants(wide, ["reference"], backward=backward)
-    return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()
+    return made[TWIN if TWIN in made else our_name("reference")](len(subject.x)).outcome()

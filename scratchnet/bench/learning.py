@@ -72,9 +72,8 @@ class Learning:
         return Torch(net, _torch_optimizer(self.config, net), channels_last=last)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches that the trainer would see, epoch after epoch without an end."""
-        while True:
-            yield from self.trainer.batches()
+        """Return the batches that the trainer would see, epoch after epoch without an end."""
+        return itertools.chain.from_iterable(iter(self.trainer.batches, None))
 
     def step(self, noisy: Tensor, target: Tensor) -> dict[str, tuple[float, float]]:
         """Let everyone do a step on the same batch, in turns; who begins rotates.
@@ -152,8 +151,6 @@ def _torch_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
             f"choose --optimizer {' or '.join(_OPTIMIZERS)}"
         )
     kind, names = _OPTIMIZERS[config.optimizer]
-    given = {name: getattr(config, name) for name in names}
-    made: torch.optim.Optimizer = kind(
-        model.parameters(), **{k: value for k, value in given.items() if value is not None}
-    )
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    made: torch.optim.Optimizer = kind(model.parameters(), **given)
     return made

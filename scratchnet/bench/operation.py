@@ -1,14 +1,14 @@
 """One operation, forward and backward, on each backend and by torch; and single convolutions.
 
-:func:`run` and :func:`twin` are all that knows how either is called.
+:func:`run` is all that knows how a backend is called.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -48,13 +48,6 @@ def run(call: Call, tensors: Sequence[Tensor], backend: str) -> tuple[Tensor, Ba
     return dispatch.run(ops.get(call.op), *tensors, backend=named, **call.options)
 
 
-def twin(op: str) -> Callable[..., Tensor]:
-    """Return torch's counterpart of an operation."""
-    module, _, name = str(ops.get(op).twin).rpartition(".")
-    function: Callable[..., Tensor] = getattr(import_module(module), name)
-    return function
-
-
 def measure(section: str, title: str, call: Call, threads: int, *, backends: Sequence[str]) -> Case:
     """One call, forward and backward, on each backend, and by torch in both memory formats."""
     make: dict[str, Callable[[int], Contestant]] = {
@@ -86,7 +79,8 @@ def _ours(call: Call, backend: str, images: int, *, wide: bool = False) -> Conte
 def _torchs(call: Call, channels_last: bool, images: int) -> Contestant:
     *tensors, grad_y = _tensors(call, images, channels_last)
     leaves = dict(zip(ops.get(call.op).names(len(call.shapes)), tensors, strict=True))
-    return by_autograd(partial(twin(call.op), **call.options), leaves, grad_y)
+    twin = pkgutil.resolve_name(str(ops.get(call.op).twin))
+    return by_autograd(partial(twin, **call.options), leaves, grad_y)
 
 
 def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:

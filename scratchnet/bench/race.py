@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from scratchnet.bench.contest import Case, Contest, Contestant, Outcome, Timing
+from scratchnet.bench.contest import Case, Contest, Contestant, Outcome
 from scratchnet.errors import ScratchnetError
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.verify import VerificationError
@@ -87,7 +87,7 @@ class Race(ExitStack):
     @property
     def timed(self) -> list[Contest]:
         """The contests that anything is known of."""
-        return [c for c in self.contests if all(t.seconds for t in c.timings.values())]
+        return [c for c in self.contests if all(c.timings.values())]
 
     def run(self, rounds: int, on_progress: Progress) -> None:
         """Time everybody, ``rounds`` times; an interrupt leaves what was done in ``timed``."""
@@ -99,7 +99,7 @@ class Race(ExitStack):
                         on_progress(0, contest.case.title)
                         # only complete rounds are kept
                         for name, taken in turns(ways, self.rounds + i).items():
-                            contest.timings[name].seconds.append(taken)
+                            contest.timings[name].append(taken)
                         on_progress(contest.case.work, contest.case.title)
             order = order[1:] + order[:1]
             self.rounds += block
@@ -121,7 +121,7 @@ def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], objec
             contest.left_out[name] = str(error)
         else:
             ready[name] = contestant
-            contest.timings[name] = Timing()
+            contest.timings[name] = []
     for _ in range(WARMUP):
         for contestant in ready.values():
             contestant.run()

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from scratchnet.bench.contest import Contestant
-from scratchnet.bench.contestants import STEPS, named
-from scratchnet.errors import ArgumentError, ScratchnetError
+from scratchnet.errors import ArgumentError
 from scratchnet.layers.containers import Sequential
 from scratchnet.models import owncode
-
-FUNCTION = "rival"
 
 
 class Step(Protocol):
@@ -68,19 +63,10 @@ def load(name: str) -> Rival:
     Raises:
         ArgumentError: there is no such file or function, or it returns something else.
     """
-    found = owncode.function(f"{name}:{FUNCTION}" if name.endswith(".py") else name)()
+    found = owncode.function(f"{name}:rival" if name.endswith(".py") else name)()
     if not isinstance(found, Rival) or found.section not in ("step", "course"):
         raise ArgumentError(
             f"rival {name}: expected name, available(), prepare() and a section, 'step' or "
             f"'course'; got {found!r}, section {getattr(found, 'section', None)!r}"
         )
     return found
-
-
-def contestant(rival: Rival, model: Sequential, x: Tensor, y: Tensor, *, lr: float) -> Contestant:
-    """Return a rival's training step; arguments and errors as of ``Rival.prepare``."""
-    if (available := rival.available()) is not True:
-        raise ScratchnetError(str(available))
-    names = [name for name, _, _ in model.named_param()]
-    step = rival.prepare(model, x, y, lr=lr, threads=torch.get_num_threads())
-    return Contestant(step.run, lambda: named("losses", names, *step.outcome(STEPS)), step.close)

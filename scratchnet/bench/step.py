@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from scratchnet import models
-from scratchnet.bench import contestants, rival
+from scratchnet.bench import contestants
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, plural, setting, short
 from scratchnet.bench.contestants import Ours, Torch, laid_out
+from scratchnet.bench.rival import Rival
+from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.upsampling import Upsampling
@@ -82,7 +84,7 @@ def case(
     *,
     backends: Sequence[str],
     compiled: bool = False,
-    rivals: Sequence[rival.Rival] = (),
+    rivals: Sequence[Rival] = (),
 ) -> Case:
     """The training step (forward, MSE, backward of all parameters, SGD); in "inference" the forward
     alone. Each of ``backends`` makes a contestant, and the first is what others are compared with.
@@ -99,7 +101,7 @@ def case(
     return Case(section, title, threads, dtype, make, partial(_exact, trains, batch), batch)
 
 
-def course_case(batch: int, threads: int, rivals: Sequence[rival.Rival] = ()) -> Case:
+def course_case(batch: int, threads: int, rivals: Sequence[Rival] = ()) -> Case:
     """The training step by the backend `reference`, against first programs for the same network."""
     name = our_name("reference")
     make: dict[str, Callable[[int], Contestant]] = {
@@ -138,8 +140,15 @@ def _exact(trains: bool, batch: int) -> Outcome:
     return _torchs(net, _names(model), x.double(), y.double(), False, trains).outcome()
 
 
-def _rival(other: rival.Rival, dtype: torch.dtype, batch: int) -> Contestant:
-    return rival.contestant(other, *start(batch, dtype), lr=LR)
+def _rival(other: Rival, dtype: torch.dtype, batch: int) -> Contestant:
+    if (available := other.available()) is not True:
+        raise ScratchnetError(str(available))
+    model, x, y = start(batch, dtype)
+    step = other.prepare(model, x, y, lr=LR, threads=torch.get_num_threads())
+    outcome = partial(step.outcome, contestants.STEPS)
+    return Contestant(
+        step.run, lambda: contestants.named("losses", _names(model), *outcome()), step.close
+    )
 
 
 def _names(model: Sequential) -> list[str]:
