@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from scratchnet.bench.comparison import Comparison, relative
 from scratchnet.bench.contest import OURS, plural
@@ -20,7 +19,6 @@ from scratchnet.testing.closeness import TRAINED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Panel = Callable[["Axes", Comparison], None]
 
@@ -117,27 +115,17 @@ PANELS: dict[Panel, tuple[str, str]] = {
 """Each with its heading and caption on the page."""
 
 
-def save(path: str | Path, result: Comparison) -> None:
-    """Write all panels into one PNG file."""
-    figure = _figure(11.5, 7.6)
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        panel(axes, result)
-    save_figure(figure, path)
-
-
-def png(panel: Panel, result: Comparison) -> bytes:
-    """Return one panel as the contents of a PNG file, small enough to be read on a phone."""
-    figure = _figure(5.4, 2.4 if panel is speed else 4.0)
-    panel(figure.subplots(), result)
-    buffer = io.BytesIO()
-    save_figure(figure, buffer)
-    return buffer.getvalue()
-
-
-def _figure(width: float, height: float) -> Figure:
+def draw(to: str | Path | IO[bytes], result: Comparison, panels: Sequence[Panel] = ()) -> None:
+    """Draw panels into a PNG file, all by default; a single one is to be read on a phone."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    one = len(panels) == 1
+    height = 7.6 if not one else 2.4 if panels[0] is speed else 4.0
+    figure = Figure(figsize=(5.4 if one else 11.5, height), dpi=150, layout="constrained")
+    grid = figure.subplots(1 if one else 2, 1 if one else 2, squeeze=False)
+    for axes, panel in zip(grid.flat, panels or PANELS, strict=True):
+        panel(axes, result)
+    save_figure(figure, to)
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, **how: Any) -> None:

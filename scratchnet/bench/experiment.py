@@ -27,23 +27,14 @@ from scratchnet.data import NoisyPairs
 from scratchnet.denoise.evaluation import score_noisy
 from scratchnet.errors import ArgumentError
 from scratchnet.testing.closeness import TRAINED
-from scratchnet.training.config import TrainConfig
+from scratchnet.training.config import TrainConfig, preset
 
 STEPS = 50
 """Whose losses are compared in float64."""
-DEFAULTS = TrainConfig(
-    preset="compare",
-    model="noise2noise",
-    optimizer="sgd",
-    lr=0.5,
-    momentum=0.9,
-    schedule="constant",
-    batch_size=10,
-    epochs=3,
-    noise="gaussian:50",
-    n_train=2000,
-    n_val=200,
-)
+DEFAULTS = preset("paper").replace(
+    preset="compare", lr=0.5, momentum=0.9, batch_size=10, epochs=3, noise="gaussian:50",
+    n_train=2000, n_val=200,
+)  # fmt: skip
 """The paper's network, with a momentum and small batches by which it learns within a minute."""
 
 

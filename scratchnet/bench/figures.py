@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scratchnet.bench.contest import OURS, setting
 from scratchnet.bench.machine import lines
 from scratchnet.bench.operation import SHAPES
-from scratchnet.bench.result import Result
+from scratchnet.bench.run import Result
 from scratchnet.report.figures import INK, MUTED, dress
 from scratchnet.report.figures import OURS as BLUE
 from scratchnet.report.figures import save as save_figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from scratchnet.backends import dispatch
+from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
 from scratchnet.bench.machine import backends
+from scratchnet.errors import BackendError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
@@ -105,13 +108,13 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
-    with dispatch.trace() as calls:
-        _ours(subject, dispatch.AUTO, True, len(subject.x)).run()
-    used = {backend for _, backend in calls}
-    known = [row["name"] for row in backends() if row["available"] is True] if used else []
-    if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
-        known = ["reference"]
-    return [dispatch.AUTO, *(name for name in known if used != {name})]
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in (AUTO, *(row["name"] for row in backends() if row["available"] is True)):
+        with dispatch.trace() as calls, suppress(BackendError):  # who cannot run it says why later
+            _ours(subject, name, True, 1).run()
+        if calls not in found.values():
+            found[name] = list(calls)
+    return list(found)
 
 
 def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
@@ -161,19 +164,13 @@ def contestants(
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
     """Forward and backward, and forward alone; each of ``backends`` makes a contestant."""
-    dtype = subject.grad_y.dtype
-    return [
-        Case(
-            SECTION,
-            f"{what}, {subject.shape}, {setting(threads, dtype)}",
-            threads,
-            dtype,
-            contestants(subject, backends, backward=backward),
-            partial(_exact, subject, backward),
-            len(subject.x),
-        )
-        for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
-    ]
+    dtype, made = subject.grad_y.dtype, []
+    for backward, what in ((True, "forward and backward"), (False, "forward in eval mode")):
+        title = f"{what}, {subject.shape}, {setting(threads, dtype)}"
+        make = contestants(subject, backends, backward=backward)
+        exact = partial(_exact, subject, backward)
+        made.append(Case(SECTION, title, threads, dtype, make, exact, len(subject.x)))
+    return made
 
 
 def _exact(subject: Subject, backward: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 from scratchnet.bench import curves
@@ -52,7 +53,8 @@ def parts(result: Comparison, sheet: bytes) -> Iterator[str]:
     )
     for panel, (title, caption) in curves.PANELS.items():
         yield html.heading(title)
-        yield html.image(curves.png(panel, result), alt=str(panel.__doc__), caption=caption)
+        curves.draw(png := io.BytesIO(), result, [panel])
+        yield html.image(png.getvalue(), alt=str(panel.__doc__), caption=caption)
     yield html.heading("Images")
     yield html.image(
         sheet,

@@ -10,7 +10,7 @@ from scratchnet.bench import layer, operation, step
 from scratchnet.bench.contest import Contest, plural, setting, short
 from scratchnet.bench.machine import lines
 from scratchnet.bench.operation import SHAPES
-from scratchnet.bench.result import Result
+from scratchnet.bench.run import Result
 
 UNKNOWN = "–"
 

@@ -166,9 +166,4 @@ def bench(
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise ScratchnetError(f"{name} expects numbers such as 2,40, got {text!r}") from None
+    return None if text is None else sorted({*options.sizes(name, text, "numbers such as 2,40")})

@@ -218,12 +218,13 @@ def key_values(items: list[str]) -> dict[str, object]:
     return values
 
 
-def sizes(option: str, text: str) -> list[int]:
+def sizes(option: str, text: str, such_as: str = "sizes such as 2,3,32,32") -> list[int]:
     """``"2,3,32,32"`` as a list.
 
     Args:
         option: for the message.
         text: what it was given.
+        such_as: what it expects.
 
     Raises:
         ScratchnetError: if it is something else than sizes of at least 0.
@@ -233,5 +234,5 @@ def sizes(option: str, text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 0:
-        raise ScratchnetError(f"{option} expects sizes such as 2,3,32,32, got {text!r}")
+        raise ScratchnetError(f"{option} expects {such_as}, got {text!r}")
     return found
