@@ -71,6 +71,7 @@ class Case:
         few: whether it belongs to the handful that the dearest checks run on.
         error: for a malformed call: a word of the message that it must get.
         dtypes: for a malformed call: dtypes that override the usual one, tensor by tensor.
+        backward: false for a call whose options say that no backward will follow.
     """
 
     shapes: tuple[Shape | None, ...]
@@ -79,6 +80,7 @@ class Case:
     few: bool = False
     error: str = ""
     dtypes: tuple[torch.dtype, ...] = ()
+    backward: bool = True
 
     def __str__(self) -> str:
         shapes = ", ".join("None" if s is None else str(tuple(s)) for s in self.shapes)
