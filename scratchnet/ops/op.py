@@ -186,10 +186,11 @@ class Op:
             ArgumentError: some are missing, or there are too many.
         """
         if len(tensors) < len(self.tensors):
-            missing = self.tensors[len(tensors) :]
-            if not self.optional.issuperset(missing):
+            rest = self.tensors[len(tensors) :]
+            missing = [name for name in rest if name not in self.optional]
+            if missing:
                 raise ArgumentError(f"{self.signature}: {', '.join(missing)} is missing")
-            tensors = tensors + (None,) * len(missing)
+            tensors = tensors + (None,) * len(rest)
         elif len(tensors) > len(self.tensors) and self.variadic is None:
             raise ArgumentError(f"{self.signature}: got {len(tensors)} tensors")
         given = {**self.defaults, **options}
