@@ -205,7 +205,7 @@ class Registry(Generic[T]):
         names = self.names()
         by_lower = {known.lower(): known for known in names}
         asked = str(name).lower()
-        begins = sorted((known for known in by_lower if asked.startswith(known)), key=len)
+        begins = sorted((known for known in by_lower if asked.startswith(f"{known}_")), key=len)
         close = begins[-1:] or difflib.get_close_matches(asked, by_lower, n=1)
         hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
         return (

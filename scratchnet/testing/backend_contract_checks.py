@@ -38,9 +38,7 @@ def reads(s: Subject) -> str:
     """backward reads no values of tensors of which the operation promises it the shape alone."""
     for made in s.calls(s.some, (torch.float64,), whole):
         expected = made.results(s.implementation, unread=0.0)
-        for (what, actual), (_, same) in zip(
-            made.results(s.implementation), expected, strict=True
-        ):
+        for (what, actual), (_, same) in zip(made.results(s.implementation), expected, strict=True):
             unread = [name for name in made.names if name not in s.op.reads]
             fault = f"{what}: its backward reads the values of {' or '.join(unread)}, of which it "
             fault += f"gets the shape alone (reads of {s.op.name} is {s.op.reads})"

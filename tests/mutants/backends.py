@@ -150,7 +150,9 @@ class NeedsIgnored(Mutant):
 class ReadsWhatItShouldNot(Mutant):
     """Reads the values of the input, of which the operation says that its shape is enough."""
 
-    def upsample_nearest_backward(self, grad_y: Tensor, kept: Any, x: Tensor, **options: Any) -> Any:
+    def upsample_nearest_backward(
+        self, grad_y: Tensor, kept: Any, x: Tensor, **options: Any
+    ) -> Any:
         (grad_x,) = nearest.backward(grad_y, kept, x, **options)
         return (None if grad_x is None else grad_x + 0 * x,)
 
