@@ -204,7 +204,9 @@ class Registry(Generic[T]):
             )
         names = self.names()
         by_lower = {known.lower(): known for known in names}
-        close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+        asked = str(name).lower()
+        begins = sorted((known for known in by_lower if asked.startswith(f"{known}_")), key=len)
+        close = begins[-1:] or difflib.get_close_matches(asked, by_lower, n=1)
         hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
         return (
             f"there is no {self.kind} {name!r}: {hint}known are {', '.join(names) or 'none'}; "

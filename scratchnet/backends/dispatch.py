@@ -148,9 +148,17 @@ class Back:
 
     def _read(self) -> list[Tensor]:
         """Return the tensors whose values backward reads."""
-        kept = self._kept if isinstance(self._kept, tuple | list) else (self._kept,)
-        found = [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        found = _tensors_in((self._tensors, self._kept))
         return [t for t in found if not t.is_inference()]  # those have no version
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in tuples and lists of them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _tensors_in(one)
 
 
 def fused(

@@ -9,6 +9,7 @@ bias), which the graph is given one after the other.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -194,6 +195,11 @@ class _Builder:
         given = {"stages": Stages(self.stages)}
         return Case((self.shape, *self.parameters), given, layout, few)
 
+    def forgetful(self) -> Case:
+        """Return the case of a forward that keeps nothing, for no backward will follow."""
+        case = self.case()
+        return replace(case, options={**case.options, "keep": False}, backward=False)
+
 
 def _paper(shape: Shape) -> _Builder:
     net = _Builder(shape).conv(3, 8, stride=2).then("relu").conv(8, 8, stride=2).then("relu")
@@ -245,6 +251,9 @@ def _cases() -> list[Case]:
         B((2, 3, 6, 6)).conv(3, 4, padding=3).then("relu").conv(4, 4, stride=3, padding=0).case(),
         B((5, 3, 16, 16)).conv(3, 32, stride=2).then("relu").conv(32, 3, scale=2).case(),
         _unet((7, 3, 16, 12)).case(),
+        _unet((2, 3, 6, 10)).forgetful(),
+        _paper((3, 3, 8, 12)).forgetful(),
+        _paper((0, 3, 8, 12)).forgetful(),
         Case(((2, 3, 4, 4),), {"stages": Stages([])}, error="at least one stage"),
         Case(((2, 3, 4, 4),), {"stages": Stages([("add", (0, 1), ())])}, error="reads"),
         Case(((2, 3, 4, 4),), {"stages": Stages([("conv2d", (0,), ())])}, error="2 parameters"),

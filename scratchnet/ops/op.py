@@ -71,6 +71,7 @@ class Case:
         few: whether it belongs to the handful that the dearest checks run on.
         error: for a malformed call: a word of the message that it must get.
         dtypes: for a malformed call: dtypes that override the usual one, tensor by tensor.
+        backward: false for a call whose options say that no backward will follow.
     """
 
     shapes: tuple[Shape | None, ...]
@@ -79,6 +80,7 @@ class Case:
     few: bool = False
     error: str = ""
     dtypes: tuple[torch.dtype, ...] = ()
+    backward: bool = True
 
     def __str__(self) -> str:
         shapes = ", ".join("None" if s is None else str(tuple(s)) for s in self.shapes)
@@ -184,10 +186,11 @@ class Op:
             ArgumentError: some are missing, or there are too many.
         """
         if len(tensors) < len(self.tensors):
-            missing = self.tensors[len(tensors) :]
-            if not self.optional.issuperset(missing):
+            rest = self.tensors[len(tensors) :]
+            missing = [name for name in rest if name not in self.optional]
+            if missing:
                 raise ArgumentError(f"{self.signature}: {', '.join(missing)} is missing")
-            tensors = tensors + (None,) * len(missing)
+            tensors = tensors + (None,) * len(rest)
         elif len(tensors) > len(self.tensors) and self.variadic is None:
             raise ArgumentError(f"{self.signature}: got {len(tensors)} tensors")
         given = {**self.defaults, **options}

@@ -17,6 +17,7 @@ from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import ConformanceError
 
 ASPECTS: dict[str, Callable[[Subject], str]] = {
+    "reads": contract.reads,
     "twin": numbers.twin,
     "exact": numbers.exact,
     "close": numbers.close,
@@ -26,6 +27,7 @@ ASPECTS: dict[str, Callable[[Subject], str]] = {
     "layouts": invariance.layouts,
     "pure": contract.pure,
     "needs": contract.needs,
+    "global_state": contract.global_state,
     "run_to_run": invariance.run_to_run,
     "threads": invariance.threads,
     "concurrent": invariance.concurrent,
@@ -39,6 +41,8 @@ _AGAINST_REFERENCE = ("exact", "close", "empty")
 
 def _applies(aspect: str, op: Op, backend: Backend) -> bool:
     """Whether the check makes sense for the operation, and says something about the backend."""
+    if aspect == "reads":
+        return op.reads is not op.tensors
     if aspect == "twin":
         return op.twin is not None and backend.name == "reference"
     if aspect in _AGAINST_REFERENCE:
