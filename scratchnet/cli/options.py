@@ -117,7 +117,7 @@ Tile = Annotated[
 def machine(backend: str | None, threads: int | None, verify: bool = False) -> Iterator[None]:
     """Compute with this backend and this many threads, verified or not, inside the block.
 
-    Where nobody chose a backend and the kernels are missing, standard error says so: the work will
+    Where no backend was chosen and the kernels are missing, standard error says so: the work will
     take several times as long.
     """
     import torch

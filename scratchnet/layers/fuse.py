@@ -1,4 +1,4 @@
-"""Layers run as one operation, ``graph``, where the selected backend has a faster way for that.
+"""Fusion: layers that run as one operation, ``graph``, where the selected backend supports it.
 
 Which layer is which stage stands in the tables below. Fusing changes no result beyond rounding:
 what no backend can run as one runs layer by layer.
@@ -33,8 +33,8 @@ class _Tables:
         branches: {layer: (the operation that joins what its body returns to what it was given, and
             in which order)}.
         sequences: layers that run their modules one after the other.
-        methods: those of every layer in the tables when they were made: one that somebody has
-            replaced since, to try something out, is called and not gone round.
+        methods: those of every layer in the tables when they were made: one that has been
+            replaced since, to try something out, is called, not bypassed.
     """
 
     stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]]

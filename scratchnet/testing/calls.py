@@ -59,8 +59,8 @@ class Call:
     # -- running -----------------------------------------------------------------------------------
 
     def run(self, by: Implementation, needs: Needs | None = None) -> tuple[Named, Any]:
-        """Return (what it is, for messages; tensor) for each output, and all gradients as they
-        came; backward is given nan where it may read nothing but the shape.
+        """Return (name for messages, tensor) for each output, and all gradients as they came;
+        backward is given nan where it may read nothing but the shape.
         """
         y, kept = by.forward(*self.tensors, **self.options)
         grad_y = self.grad_ys[0] if len(self.grad_ys) == 1 else self.grad_ys
@@ -76,7 +76,7 @@ class Call:
         return [(f"{n} of {self}", t) for n, t in zip(names, outputs, strict=True)], grads
 
     def results(self, by: Implementation) -> Named:
-        """Return (what it is, tensor) for each output and each gradient."""
+        """Return (name for messages, tensor) for each output and each gradient."""
         outputs, grads = self.run(by)
         return outputs + [
             (f"grad_{name} of {self}", grad)
@@ -90,7 +90,7 @@ class Call:
         return self.op.names(len(self.tensors))
 
     def bounds(self) -> list[Bound]:
-        """Return what each of ``results`` should be, and how far it may be from that."""
+        """Return the expected value and the tolerance of each of ``results``."""
         of_outputs = forward_bounds(self.op, self.tensors, self.options)
         of_grads = backward_bounds(self.op, self.grad_ys, self.tensors, self.options, self.needs)
         return of_outputs + [bound for bound in of_grads if bound is not None]
@@ -182,7 +182,7 @@ class Subject:
 
     @property
     def few(self) -> list[Case]:
-        """The handful that the op names; the first that are not empty if it names none."""
+        """The few that the op marks; the first that are not empty if it marks none."""
         named = [case for case in self.grid if case.few]
         return named or [case for case in self.grid if not _is_empty(case)][:5]
 
@@ -221,7 +221,7 @@ class Subject:
             )
 
     def verdict(self, made: Call) -> Any:
-        """Return what ``supports`` says, if it says it rightly."""
+        """Return what ``supports`` says, if it is True or a line."""
         verdict: Any = self.implementation.supports(*made.tensors, **made.options)
         if verdict is not True and not (
             isinstance(verdict, str) and verdict and "\n" not in verdict

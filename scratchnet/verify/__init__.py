@@ -1,5 +1,5 @@
-"""The runtime cross-check: every implementation's result is compared with the reference's, as it
-comes.
+"""The runtime cross-check: each result of an implementation is compared with the reference's as
+soon as it is computed.
 
 Switched on by the environment variable SCRATCHNET_VERIFY=1 (or ``--verify``): dispatch then asks
 :func:`checked` for a checked form of what it has chosen.
@@ -38,7 +38,7 @@ def checked(op: Op, backend: Backend, inner: Implementation) -> Implementation:
             fault = difference(actual, bound)
             if fault:
                 fail(op, backend, what, fault, tensors, options)
-        return y, (kept, tensors)  # dispatch keeps of some tensors the shape alone
+        return y, (kept, tensors)  # of some tensors dispatch keeps only the shape
 
     def backward(
         grad_y: Any, kept: Any, *tensors: Tensor | None, needs: Needs, **options: Any

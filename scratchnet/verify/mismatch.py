@@ -1,4 +1,4 @@
-"""What the runtime cross-check says of a result that differs from the reference's."""
+"""The error that the runtime cross-check raises when a result differs from the reference's."""
 
 from __future__ import annotations
 
