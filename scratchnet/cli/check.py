@@ -115,7 +115,7 @@ def _subjects(
 
 
 def _checks_or_reason(name: str) -> list[Check]:
-    """Return the checks of what is installed, or one that fails: the others are still checked."""
+    """Return the checks of an installed plugin; if it cannot be loaded, one check that fails."""
     from scratchnet.testing import Check
 
     try:

@@ -97,7 +97,7 @@ OwnModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.py",
-        help="The code that weights of a network of one's own belong to; no weights file runs code "
+        help="The code of your own network that the weights belong to; no weights file runs code "
         "that is not named here.",
     ),
 ]

@@ -27,7 +27,7 @@ class Call:
     """One call of one operation, with a gradient for each of its outputs.
 
     Attributes:
-        op: whose call it is.
+        op: the operation.
         tensors: its tensors; None for those that are left out.
         options: all of its options.
         grad_ys: the gradients of its outputs.

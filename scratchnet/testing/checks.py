@@ -37,7 +37,7 @@ class Check:
             ConformanceError: it failed, or what is checked raised some exception.
         """
         try:
-            with torch_settings():  # what is checked may change them, the next check must not see
+            with torch_settings():  # one check may change them, and the next must not notice
                 return self.body()
         except ConformanceError as error:
             raise ConformanceError(f"{self.subject} fails {self.name}: {error}") from error

@@ -144,7 +144,7 @@ class _Analysis:
         )
         squares = [v.square() for v in values]
         spread = _backward(op, grad.variance, squares, _each(wide, torch.square), options, needs)
-        # what is multiplied by a value that is read is also as wrong as that
+        # a gradient that is multiplied by a value inherits the error of that value, too
         by_reads = (
             *(False for _ in reads),
             *(p is not None and name in op.reads
