@@ -1,4 +1,4 @@
-"""Named plugins found through entry points: generic over what they are."""
+"""A registry of named plugins, found through entry points; one class serves every kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Key = tuple[str, str | None, str | None]  # name, allow-list, block-list
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it.
+    """What is known about a plugin without importing it.
 
     Attributes:
         name: how users select it.
@@ -124,7 +124,7 @@ class Registry(Generic[T]):
             PluginError: it is missing, blocked, ambiguous, broken, written for another version of
                 the contract, or built for another torch.
         """
-        # with the lists, so that what they hide or show does not depend on what was asked before
+        # the two lists belong to the key: changing them takes effect at once
         key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
         if key not in self._loaded:
             try:

@@ -76,7 +76,7 @@ def _run(
 
 
 class Back:
-    """The way back through one call: gradients by the implementation that ran its forward."""
+    """The backward of one call: gradients by the implementation that ran its forward."""
 
     __slots__ = ("_kept", "_of_y", "_tensors", "_versions", "backend", "implementation", "op",
                  "options")  # fmt: skip
@@ -165,7 +165,7 @@ def fused(
     op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
 ) -> tuple[Any, Back] | None:
     """As :func:`run`, if the backend that is selected implements ``op`` and supports this call;
-    None if not, for those who can do the same another way.
+    else None, for callers that can do the same in another way.
     """
     tensors, options = op.bind(tensors, options)
     op.check(*tensors, **options)
@@ -190,7 +190,7 @@ def resolve(
     options: dict[str, Any],
     backend: Choice | None = None,
 ) -> tuple[Backend, Implementation]:
-    """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
+    """Return what runs a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
     chosen, implementation = choose(op, tensors, options, choice, source)
     return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
@@ -212,7 +212,7 @@ def _chosen(
     if asked is not None:
         asked.append((op, tuple(tensors), options, backend))
     if verifying() and implementation is not op.reference:
-        # by name: what checks stands above what is checked, and is there only when it is wanted
+        # by name: verify imports this module, and is only loaded when it is used
         implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
     return implementation
 

@@ -70,7 +70,7 @@ def check(
 
     `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
 
-    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
+    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
 
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
@@ -115,7 +115,7 @@ def _subjects(
 
 
 def _checks_or_reason(name: str) -> list[Check]:
-    """Return the checks of what is installed, or one that fails: the others are still checked."""
+    """Return the checks of an installed plugin; if it cannot be loaded, one check that fails."""
     from scratchnet.testing import Check
 
     try:

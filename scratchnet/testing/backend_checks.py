@@ -80,7 +80,7 @@ def backend_checks(backend: str | Backend) -> list[Check]:
         raise ArgumentError(f"expected a backend's name or a Backend, got {found!r}")
     subject = f"backend {found.name!r}"
     checks = [Check("identity", subject, partial(_identity, found, backend))]
-    if found.available() is not True:  # as that check says; all others could but repeat it
+    if found.available() is not True:  # as that check says; the others could only repeat it
         return checks
     for op in map(ops.get, ops.names()):
         if found.implementation(op) is None:

@@ -90,7 +90,9 @@ def needs(s: Subject) -> str:
 
 
 def supports(s: Subject) -> str:
-    """`supports` says True or a line why not, and where it says True the call runs and is right."""
+    """`supports` returns True or a line why not, and where it is True the call gives the correct
+    result.
+    """
     refused = ran = 0
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         for case in s.few:
