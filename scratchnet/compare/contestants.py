@@ -65,7 +65,7 @@ class Ours(Contestant):
         loss = self.loss.forward(self.model.forward(noisy), target)
         self.model.zero_grad()
         self.model.backward_parameters(self.loss.backward())
-        self.optimizer.lr = lr
+        self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
         return loss.item()
 
