@@ -11,7 +11,6 @@ from scratchnet.data import to_float
 from scratchnet.denoise.evaluation import Method, as_method
 from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
-from scratchnet.layers.loss import MSE
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.trainer import Trainer
 
@@ -59,10 +58,11 @@ class Ours(Contestant):
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
-        self.model, self.optimizer, self.loss = trainer.model.train(), trainer.optimizer, MSE()
+        self.model, self.optimizer = trainer.model.train(), trainer.optimizer
+        self.loss = trainer.loss
 
     def _step(self, noisy: Tensor, target: Tensor, lr: float) -> float:
-        loss = self.loss.forward(self.model.forward(noisy), target)
+        loss: Tensor = self.loss.forward(self.model.forward(noisy), target)
         self.model.zero_grad()
         self.model.backward_parameters(self.loss.backward())
         self.optimizer.param_groups[0]["lr"] = lr
@@ -91,7 +91,8 @@ class Torch(Contestant):
         super().__init__(trainer)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = to_torch(trainer.model).to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.optimizer, self.loss = _torch_optimizer(config, self.model), nn.MSELoss()
+        self.optimizer = _torch_optimizer(trainer.optimizer, self.model)
+        self.loss = to_torch(trainer.loss)
 
     def _step(self, noisy: Tensor, target: Tensor, lr: float) -> float:
         for group in self.optimizer.param_groups:
@@ -120,24 +121,18 @@ class Torch(Contestant):
         return denoise
 
 
-def _torch_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer == "adam":
-        return torch.optim.Adam(
-            model.parameters(), config.lr, config.betas, config.eps, config.weight_decay
+def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    name = type(ours).__name__
+    try:
+        made: torch.optim.Optimizer = getattr(torch.optim, name)(
+            model.parameters(), **ours.defaults
         )
-    if config.optimizer != "sgd":
+    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
         raise ScratchnetError(
-            f"torch.optim has no {config.optimizer} for convolutions to compare with: "
-            "choose --optimizer sgd or adam"
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        config.lr,
-        config.momentum or 0.0,
-        config.dampening,
-        config.weight_decay,
-        bool(config.nesterov),
-    )
+            f"torch.optim has no {name} for convolutions to compare with: choose --optimizer sgd "
+            "or adam"
+        ) from error
+    return made
 
 
 def contestant(name: str, trainer: Trainer, config: TrainConfig) -> Contestant:

@@ -111,9 +111,9 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
 def _settings(result: Comparison) -> list[tuple[str, str]]:
     config, machine = result.config, result.machine
     optimizer = f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
-    if config.optimizer == "sgd":
-        optimizer += f"momentum {config.momentum or 0:g}, dampening {config.dampening:g}, "
-        optimizer += "nesterov, " if config.nesterov else ""
+    for option in ("momentum", "dampening", "nesterov", "betas", "eps"):
+        value = getattr(config, option)
+        optimizer += f"{option} {value}, " if value is not None else ""
     return [
         ("network", " ".join([config.model, *(f"{k}={v}" for k, v in config.model_args.items())])),
         ("optimizer", f"{optimizer}{config.schedule} schedule"),

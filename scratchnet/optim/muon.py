@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -98,6 +99,10 @@ class Muon(Optimizer):
         rate = lr * _scale(options["adjust_lr_fn"], *matrix.shape)
         value.mul_(1 - lr * options["weight_decay"])
         value.add_(matrix.view(value.shape), alpha=-rate)
+
+
+at_adams_rate = partial(Muon, adjust_lr_fn="match_rms_adamw")
+"""Muon as a run knows it by name: it moves the parameters as far as Adam at the same lr."""
 
 
 def _scale(adjust_lr_fn: str | None, rows: int, columns: int) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 from scratchnet.data import NoisyPairs, augmented, batches, to_float
 from scratchnet.denoise.evaluation import score
 from scratchnet.errors import ScratchnetError, ShapeError
-from scratchnet.layers.loss import MSE
+from scratchnet.layers.loss import MSE, Loss
 from scratchnet.layers.module import Module
 from scratchnet.training.trainstate import TrainingState, flattened, unflattened
 
@@ -87,7 +87,7 @@ class DivergedError(ScratchnetError):
 
 
 class Trainer:
-    """Train a model on noisy pairs with the mean squared error.
+    """Train a model on noisy pairs.
 
     Args:
         model: any :class:`Module` that maps (N, 3, H, W) to the same shape; values 0..1.
@@ -103,6 +103,7 @@ class Trainer:
         augment: exchange input and target, mirror and turn both, at random from batch to batch
             (:func:`~scratchnet.data.augmented`).
         dtype: the images are converted to it; the model must be of the same.
+        loss: of the prediction and the target; the mean squared error if None.
         callbacks: what watches.
 
     Attributes:
@@ -123,12 +124,14 @@ class Trainer:
         generator: torch.Generator,
         augment: bool = False,
         dtype: torch.dtype = torch.float32,
+        loss: Loss | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self.batch_size, self.epochs, self.schedule = batch_size, epochs, schedule
         self.generator, self.augment = generator, augment
         self.dtype, self.callbacks = dtype, list(callbacks)
+        self.loss = loss or MSE()
         self.base_lr = self._lr
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
@@ -209,7 +212,6 @@ class Trainer:
 
     def _train_step(self, noisy: Tensor, target: Tensor) -> float:
         """Forward, loss, backward, update: all there is to it."""
-        mse = MSE()
         prediction = self.model.forward(noisy)
         if prediction.shape != target.shape:
             raise ShapeError(
@@ -217,10 +219,10 @@ class Trainer:
                 f"{tuple(prediction.shape[1:])}, so they cannot be compared: train on images "
                 "whose sides it keeps (multiples of 4 for noise2noise)"
             )
-        loss = float(mse.forward(prediction, target))
+        loss = float(self.loss.forward(prediction, target))
         if math.isfinite(loss):  # else the weights stay what they were, for whoever wants to look
             self.model.zero_grad()
-            self.model.backward_parameters(mse.backward())
+            self.model.backward_parameters(self.loss.backward())
             lr = self.base_lr * self.schedule(self.step, self.steps_per_epoch * self.epochs)
             for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
                 group["lr"] = lr * share

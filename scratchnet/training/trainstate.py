@@ -94,10 +94,9 @@ def load_state(path: str | Path) -> TrainingState:
     Raises:
         ScratchnetError: if the file is missing, damaged, or not a training state.
     """
-    about = tensorfile.header(path)
+    about, tensors = tensorfile.read(path)
     if about.get("format") != _FORMAT:
         raise ScratchnetError(f"{path} is not a training state (expected {_FORMAT})")
-    tensors = tensorfile.read(path)
 
     def part(prefix: str) -> dict[str, Any]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
