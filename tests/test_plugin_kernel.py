@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from scratchnet.backends.kernel import Kernel, Operation
+from scratchnet.backends.replay import replay
+from scratchnet.backends.verify import VerificationError
 from torch import Tensor
 
 import scratchnet
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Verdict
-from scratchnet.backends.kernel import Kernel, Operation
-from scratchnet.backends.replay import replay
-from scratchnet.backends.verify import VerificationError
 from scratchnet.errors import BackendError, DataError, PluginError
 from scratchnet.testing.tensors import normal
 

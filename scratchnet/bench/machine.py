@@ -14,10 +14,13 @@ from typing import Any
 import torch
 
 import scratchnet
-from scratchnet import backends, layers, models
+from scratchnet import backends, layers, models, optim
 from scratchnet.backends.dispatch import selection
+from scratchnet.data import noise
 from scratchnet.errors import PluginError
+from scratchnet.layers import loss
 from scratchnet.ops import extension
+from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
@@ -37,8 +40,18 @@ def facts() -> dict[str, Any]:
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": _plugins(backends.registry, _available),
         "layers": _plugins(layers.registry, lambda name: True),
-        "problems": [*backends.registry.problems(), *layers.registry.problems()],
         "models": models.names(),
+        **{
+            kind: _plugins(registry, lambda name: True)
+            for kind, registry in (
+                ("losses", loss.registry),
+                ("networks", models.registry),
+                ("optimizers", optim.registry),
+                ("schedules", schedule.registry),
+                ("noise", noise.registry),
+            )
+        },
+        "problems": [line for r in Registry.all.values() for line in r.problems()],
         "weights": sorted(checkpoint.shipped()),
     }
 

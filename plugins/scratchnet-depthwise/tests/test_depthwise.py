@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from scratchnet.backends.replay import replay
+from scratchnet.backends.verify import VerificationError
 from scratchnet_depthwise import DepthwiseConv2d, kernels
 from torch import nn
 
 import scratchnet
 from scratchnet.backends import dispatch
-from scratchnet.backends.replay import replay
-from scratchnet.backends.verify import VerificationError
 from scratchnet.testing import Check, check_layer, layer_checks, parametrize_with_checks
 
 CASES = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward, check_upsample
 from torch import Tensor
 
-from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward, check_upsample
 from scratchnet.backends.base import Backend, Grads, Needs, Pair, Verdict
 
 aten = torch.ops.aten

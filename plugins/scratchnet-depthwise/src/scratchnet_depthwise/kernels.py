@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
+from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward
+from scratchnet.backends.reference import ReferenceBackend
 from torch import Tensor
 
-from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward
 from scratchnet.backends.base import Grads, Needs, Pair, Verdict
-from scratchnet.backends.reference import ReferenceBackend
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 # Below so many numbers a thread takes longer to start than to work.
