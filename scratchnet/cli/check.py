@@ -26,16 +26,8 @@ def check(
             "[default: all that are installed]",
         ),
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arg", metavar="KEY=VALUE", help="Argument of the layer's constructor; repeatable."
-        ),
-    ] = None,
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="N,C,H,W", help="Shape of an example input; repeatable."),
-    ] = None,
+    arguments: options.Arguments = None,
+    shapes: options.Inputs = None,
     only: Annotated[
         str | None,
         typer.Option(

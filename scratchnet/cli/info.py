@@ -15,9 +15,9 @@ def info(
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
     """
-    from scratchnet.bench.machine import facts
+    from scratchnet.bench.machine import machine
 
-    found = facts()
+    found = machine()
     if as_json:
         import json
 
