@@ -170,9 +170,9 @@ def fused(
         candidates = [choice if isinstance(choice, Backend) else registry.get(choice)]
     for candidate in candidates:
         found = candidate.implementation(op)
-        if found is None or found is op.reference or candidate.available() is not True:
+        if found is None or found is op.reference:
             continue
-        if found.supports(*tensors, **options) is True:
+        if _verdict(candidate, found, tensors, options) is True:
             found = _chosen(op, tensors, options, backend, candidate, found)
             return _run(op, tensors, options, candidate, found)
     return None
@@ -233,7 +233,9 @@ def _resolve(
         return named, implementation
     for candidate in _auto_candidates(str(choice)):
         implementation = candidate.implementation(op)
-        if implementation is not None and implementation.supports(*tensors, **options) is True:
+        if implementation is None:
+            continue
+        if _verdict(candidate, implementation, tensors, options) is True:
             return candidate, implementation
     return reference, op.reference
 
@@ -265,12 +267,16 @@ def _auto_candidates(choice: str) -> list[Backend]:
     """Return the available backends that ``choice`` lets take part, the highest priority first."""
     generation, found = _candidates.get(choice, (-1, []))
     if generation != registry.generation:
-        own = [name for name in registry.names() if registry.info(name).builtin]
-        names = [*own, *choice.split("+")[1:]]
-        backends = [registry.get(name) for name in dict.fromkeys(names)]
-        found = sorted((b for b in backends if b.available() is True), key=lambda b: -b.priority)
+        available = (b for b in _eligible(choice) if b.available() is True)
+        found = sorted(available, key=lambda b: -b.priority)
         _candidates[choice] = registry.generation, found
     return found
+
+
+def _eligible(choice: str) -> list[Backend]:
+    """Return the backends that ``choice`` lets take part: ours, and those it names."""
+    own = [name for name in registry.names() if registry.info(name).builtin]
+    return [registry.get(name) for name in dict.fromkeys([*own, *choice.split("+")[1:]])]
 
 
 def _verdict(
@@ -279,8 +285,13 @@ def _verdict(
     tensors: Sequence[Tensor | None],
     options: dict[str, Any],
 ) -> Verdict:
-    available = backend.available()
+    available = _available(backend, implementation)
     return available if available is not True else implementation.supports(*tensors, **options)
+
+
+def _available(backend: Backend, implementation: Implementation) -> Verdict:
+    available = backend.available()
+    return available if available is not True else implementation.available()
 
 
 def _checked(choice: Choice) -> Choice:
@@ -348,12 +359,15 @@ class Explanation:
         backend: the name of the backend that would run; None if the call would raise.
         source: what selected it.
         reasons: for every known backend, in words, why it would or would not run.
+        missing: of those that ``auto`` may use, the ones that implement the operation and cannot
+            run on this machine, with the reason.
     """
 
     op: str
     backend: str | None
     source: str
     reasons: dict[str, str]
+    missing: dict[str, str]
 
     def __str__(self) -> str:
         head = f"{self.op}: {self.backend or 'nothing can run this'} (chosen by {self.source})"
@@ -440,7 +454,13 @@ def _explain(
             reasons[name] = _reason(candidate, op, tensors, options, running, choice, source)
     if running is not None and running.name not in reasons:  # an object that is not registered
         reasons[running.name] = _reason(running, op, tensors, options, running, choice, source)
-    return Explanation(op.name, running.name if running else None, source, reasons)
+    missing: dict[str, str] = {}
+    for candidate in _eligible(str(choice)) if running is not None and is_auto(choice) else []:
+        implementation = candidate.implementation(op)
+        verdict = True if implementation is None else _available(candidate, implementation)
+        if verdict is not True:
+            missing[candidate.name] = verdict
+    return Explanation(op.name, running.name if running else None, source, reasons, missing)
 
 
 def _reason(

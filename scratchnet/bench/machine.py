@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import scratchnet
-from scratchnet import backends, layers, models
+from scratchnet import backends, layers, models, ops
 from scratchnet.backends.dispatch import selection
 from scratchnet.errors import PluginError
-from scratchnet.ops import extension
+from scratchnet.ops.extension import extension
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
 
 def facts() -> dict[str, Any]:
     """Versions, machine, build record, backends, layers, networks: plain values, as in JSON."""
-    build = build_record()
     return {
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
@@ -33,11 +30,14 @@ def facts() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-        "build": build,
+        "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": _plugins(backends.registry, _available),
         "layers": _plugins(layers.registry, lambda name: True),
-        "problems": [*backends.registry.problems(), *layers.registry.problems()],
+        "ops": [
+            row | _implemented(row["name"]) for row in _plugins(ops.registry, lambda name: True)
+        ],
+        "problems": [line for kind in (backends, layers, ops) for line in kind.registry.problems()],
         "models": models.names(),
         "weights": sorted(checkpoint.shipped()),
     }
@@ -94,13 +94,18 @@ def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
     return 2 * size**3 / least / 1e9
 
 
-def build_record() -> dict[str, Any] | None:
-    """What the build of the C++ kernels wrote down; None if nothing was built."""
-    file = resources.files("scratchnet") / "_build_info.json"
-    if not file.is_file():
-        return None
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record
+def _implemented(name: str) -> dict[str, Any]:
+    """How an operation is called, and the names of the backends that implement it."""
+    try:
+        op = ops.get(name)
+    except PluginError as error:
+        return {"available": str(error), "signature": name, "backends": []}
+    found = []
+    for backend in backends.names():
+        own = backends.get(backend).implementation(op) if _available(backend) is True else None
+        if own is not None and own.available() is True:
+            found.append(backend)
+    return {"signature": op.signature, "backends": found}
 
 
 def _available(name: str) -> bool | str:

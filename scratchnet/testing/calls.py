@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.backends.base import Backend
-from scratchnet.ops.op import Case, Implementation, Needs, Op
+from scratchnet.ops.op import Case, Implementation, Needs, Op, Verdict
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.tensors import laid_out, whole
 from scratchnet.verify.tolerance import Bound, backward_bounds, forward_bounds
@@ -173,6 +173,12 @@ class Subject:
         cases = op.cases()
         self.grid = [case for case in cases if not case.error]
         self.malformed = [case for case in cases if case.error]
+
+    @property
+    def available(self) -> Verdict:
+        """True, or why it cannot run on this machine."""
+        available = self.backend.available()
+        return available if available is not True else self.implementation.available()
 
     @property
     def some(self) -> list[Case]:
