@@ -19,11 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scratchnet.bench.malloc import ENVIRONMENT
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 
 VARIABLE = "JAX_PYTHON"
+KEEPS_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+}
+"""What scratchnet.bench lets its own malloc do."""
 PAUSE = 0.01
 """Seconds before a step: threads that wait for more work spin a while, here and there."""
 
@@ -60,7 +64,7 @@ class JaxStep:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
-                env=os.environ | ENVIRONMENT,
+                env=os.environ | KEEPS_MEMORY,
             )
         except OSError as error:
             self._errors.close()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scratchnet import backends, bench, data, interop, layers, models, ops, testing
-    from scratchnet.backends.dispatch import explain, set_backend, use_backend
+    from scratchnet.backends.dispatch import set_backend, use_backend
+    from scratchnet.backends.explain import explain
     from scratchnet.denoise.metrics import psnr, ssim
     from scratchnet.errors import ScratchnetError
     from scratchnet.interop import from_torch, to_torch
@@ -64,7 +65,7 @@ __all__ = [
 # Everything is imported when it is first asked for: `scratchnet --help` need not wait for torch.
 _HOMES = {
     "ScratchnetError": "errors",
-    "explain": "backends.dispatch",
+    "explain": "backends.explain",
     "set_backend": "backends.dispatch",
     "use_backend": "backends.dispatch",
     "build": "layers",

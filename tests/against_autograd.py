@@ -26,15 +26,16 @@ def assert_equals_autograd(layer: Module, x: Tensor, grad_y: Tensor) -> None:
     assert twin is not None
     y = layer.forward(x)
     grad_x = layer.backward(grad_y)
-    expected = autograd(twin, [x], layer, grad_y)
+    expected = autograd(twin, [x], layer, [grad_y])
     absolute = copy.deepcopy(layer)
     for value, _ in absolute.param():
         value.abs_()
-    scales = autograd(torch_twin(absolute), [x.abs()], absolute, grad_y.abs())
+    scales = autograd(torch_twin(absolute), [x.abs()], absolute, [grad_y.abs()])
 
     # the longest sum: over an output's receptive field, or over a weight's places
     rtol = tolerance(x.dtype, max(x.numel(), y.numel(), 1))
-    assert_close(y, expected[0], "output", rtol=rtol, scale=scales[0])
-    assert_close(grad_x, expected[1][0], "gradient of x", rtol=rtol, scale=scales[1][0])
+    assert_close(y, expected.outputs[0], "output", rtol=rtol, scale=scales.outputs[0])
+    assert_close(grad_x, expected.inputs[0], "gradient of x", rtol=rtol, scale=scales.inputs[0])
     for name, _, grad in layer.named_param():
-        assert_close(grad, expected[2][name], f"grad {name}", rtol=rtol, scale=scales[2][name])
+        wanted, scale = expected.parameters[name], scales.parameters[name]
+        assert_close(grad, wanted, f"grad {name}", rtol=rtol, scale=scale)

@@ -12,9 +12,12 @@ from mutants import backends as faulty_backends
 from mutants import chains as faulty_chains
 from mutants import layers as faulty
 from mutants import optimizers as faulty_optimizers
+from rightlayers import L1, BatchNorm, Dropout, Embedding, Shared, SumAndProduct
 
 import scratchnet
+from scratchnet.layers.loss import Loss
 from scratchnet.testing import Result, backend_checks, check_layer, check_optimizer
+from scratchnet.testing.settings import torch_settings
 from scratchnet.testing.twins import torch_twin
 
 IMAGES = [torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))]
@@ -192,6 +195,75 @@ LAYERS = {
     ),
     faulty.Noisy: (faulty.Noisy, "run_to_run", "second run against the first"),
     faulty.Seeds: (faulty.Seeds, "global_state", "seeds torch's global generator or draws"),
+    faulty.StatisticsNotSaved: (
+        lambda: faulty.StatisticsNotSaved(4),
+        "complete_state",
+        r"running_mean, running_var is lost; register it with add_buffer\(\)",
+    ),
+    faulty.FrozenMoves: (
+        conv(faulty.FrozenMoves),
+        "frozen",
+        r"param\(\) lists weight, which is frozen: an optimizer would move it",
+    ),
+    faulty.StaleMask: (faulty.StaleMask, "noise", "eight forwards .* gave the same output"),
+    faulty.StatisticsInEval: (
+        lambda: faulty.StatisticsInEval(4),
+        "eval_mode",
+        "buffer running_mean changed in eval mode: change it only if self.training",
+    ),
+    faulty.KeepsTheLastInput: (
+        faulty.KeepsTheLastInput,
+        "used_twice",
+        r"the first of two uses in one pass .*save\(\), which keeps it for each",
+    ),
+    faulty.KeepsWithoutSave: (
+        faulty.KeepsWithoutSave,
+        "changed_in_between",
+        r"after input 0 was changed in place between .*keep tensors with save\(\)",
+    ),
+    faulty.SwitchesGradMode: (
+        faulty.SwitchesGradMode,
+        "global_state",
+        "forward changes torch's grad mode from True to False, for everyone: set it back",
+    ),
+    faulty.SwitchesDtype: (
+        faulty.SwitchesDtype,
+        "global_state",
+        "making the layer changes torch's default dtype from torch.float32 to torch.float64",
+    ),
+    faulty.SwitchesThreads: (
+        faulty.SwitchesThreads,
+        "global_state",
+        "backward changes torch's number of threads from 3 to 1",
+    ),
+    faulty.SwitchesDeterminism: (
+        faulty.SwitchesDeterminism,
+        "global_state",
+        "forward changes torch's deterministic mode from 0 to 1",
+    ),
+    faulty.GradientOfIndices: (
+        lambda: faulty.GradientOfIndices(5, 3),
+        "contract",
+        "None as the gradient of input 0, which is of torch.int64: integers have no derivative",
+    ),
+    faulty.ReductionIgnored: (
+        lambda: faulty.ReductionIgnored("sum"),
+        "reductions",
+        r"loss with reduction='sum' for .*\(expected: that of 'none'\)",
+    ),
+    faulty.GradientNotReduced: (
+        faulty.GradientNotReduced,
+        "reductions",
+        "gradient with reduction='mean' .* all are [0-9]+ times",
+    ),
+}
+# What those are given that do not take one batch of images.
+INDICES = torch.tensor([[0, 3, 1], [2, 2, 4]])
+PAIR = tuple(torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
+INPUTS = {
+    faulty.GradientOfIndices: [INDICES],
+    faulty.ReductionIgnored: [PAIR],
+    faulty.GradientNotReduced: [PAIR],
 }
 # The layers that the mutants are made of.
 RIGHT = {
@@ -206,7 +278,8 @@ RIGHT = {
 
 def twin_of(factory: Callable[[], scratchnet.Module]) -> object:
     """The torch twin of the right layer that a mutant is made of."""
-    layer = factory()
+    with torch_settings():  # some mutants change them when they are made
+        layer = factory()
     for right in RIGHT:
         if isinstance(layer, right) and right is not faulty.LeakyReLU:
             return torch_twin(right(**layer.config()))
@@ -234,10 +307,49 @@ def test_what_the_mutants_are_made_of_is_right(right: type) -> None:
 @pytest.mark.parametrize("mutant", LAYERS, ids=lambda kind: kind.__name__)
 def test_layers(mutant: type) -> None:
     factory, check, message = LAYERS[mutant]
-    results = check_layer(factory, IMAGES, twin=twin_of(factory), on_fail=None)
+    images = INPUTS.get(mutant, IMAGES)
+    results = check_layer(factory, images, twin=twin_of(factory), on_fail=None)
     the_failure(results, check, message)
     first = next(result for result in results if not result.ok)
     assert first.name == check, f"{first.name} failed first: {first.message}"
+
+
+# Kinds that the project itself does not have yet: (layer, inputs, twin).
+RIGHT_KINDS = {
+    "BatchNorm2d": (lambda: BatchNorm(4), IMAGES, torch.nn.BatchNorm2d(4)),
+    "BatchNorm1d": (lambda: BatchNorm(5), [IMAGES[0][0, 0, :4, :5]], torch.nn.BatchNorm1d(5)),
+    "Dropout": (lambda: Dropout(0.3), IMAGES, torch.nn.Dropout(0.3)),
+    "Dropout with a generator": (
+        lambda: Dropout(0.3, generator=torch.Generator()),
+        IMAGES,
+        torch.nn.Dropout(0.3),
+    ),
+    "Embedding": (lambda: Embedding(5, 3), [INDICES], torch.nn.Embedding(5, 3)),
+    "Shared": (lambda: Shared(4), IMAGES, None),
+    "SumAndProduct": (SumAndProduct, [PAIR], lambda a, b: (a + b, a * b)),
+    "L1": (lambda: L1("sum"), [PAIR], torch.nn.L1Loss(reduction="sum")),
+    "MSE": (scratchnet.MSE, [PAIR], torch.nn.MSELoss()),
+    "MSE, none": (lambda: scratchnet.MSE("none"), [PAIR], torch.nn.MSELoss(reduction="none")),
+    "all in a row": (
+        lambda: scratchnet.Sequential(
+            Embedding(5, 4), BatchNorm(3), Dropout(0.2), scratchnet.ReLU(), BatchNorm(3)
+        ),
+        [INDICES],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT_KINDS)
+def test_right_layers_of_other_kinds_are_not_accused(kind: str) -> None:
+    factory, inputs, twin = RIGHT_KINDS[kind]
+    expected = {}
+    if kind == "all in a row":  # a Sequential is rebuilt from its modules
+        expected = dict.fromkeys(("config", "representation"), "not of modules in a row")
+    results = check_layer(factory, inputs, twin=twin, expected_failures=expected)
+    names = {result.name for result in results}
+    assert ("noise" in names) == ("Dropout" in kind or kind == "all in a row")
+    assert ("reductions" in names) == isinstance(factory(), Loss)
 
 
 BACKENDS = {

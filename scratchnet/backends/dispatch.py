@@ -11,22 +11,19 @@ available, the one of highest priority that implements the operation and support
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratchnet import ops
 from scratchnet.backends import reference, registry
 from scratchnet.backends.base import Backend
-from scratchnet.errors import BackendError, OrderError, PluginError, ShapeError, TypeMismatch
+from scratchnet.errors import BackendError, OrderError, ShapeError, TypeMismatch
 from scratchnet.ops.op import Implementation, Needs, Op, Verdict
 
 VARIABLE = "SCRATCHNET_BACKEND"
@@ -37,7 +34,8 @@ Choice = str | Backend
 
 _in_block: ContextVar[Choice | None] = ContextVar("scratchnet_backend", default=None)
 _trace: ContextVar[list[tuple[str, str]] | None] = ContextVar("scratchnet_trace", default=None)
-_explanations: ContextVar[list[Any] | None] = ContextVar("scratchnet_explanations", default=None)
+# Where explain.py collects the calls that a layer makes: op, tensors, options, backend.
+watched: ContextVar[list[tuple[Any, ...]] | None] = ContextVar("scratchnet_watched", default=None)
 _process_wide: Choice = AUTO
 _candidates: dict[str, tuple[int, list[Backend]]] = {}
 
@@ -165,14 +163,14 @@ def fused(
     op.check(*tensors, **options)
     choice, _ = selection(backend)
     if is_auto(choice):
-        candidates = _auto_candidates(str(choice))
+        candidates = auto_candidates(str(choice))
     else:
         candidates = [choice if isinstance(choice, Backend) else registry.get(choice)]
     for candidate in candidates:
         found = candidate.implementation(op)
         if found is None or found is op.reference:
             continue
-        if _verdict(candidate, found, tensors, options) is True:
+        if verdict_of(candidate, found, tensors, options) is True:
             found = _chosen(op, tensors, options, backend, candidate, found)
             return _run(op, tensors, options, candidate, found)
     return None
@@ -186,7 +184,7 @@ def resolve(
 ) -> tuple[Backend, Implementation]:
     """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
-    chosen, implementation = _resolve(op, tensors, options, choice, source)
+    chosen, implementation = choose(op, tensors, options, choice, source)
     return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
 
 
@@ -202,18 +200,19 @@ def _chosen(
     calls = _trace.get()
     if calls is not None:
         calls.append((op.name, chosen.name))
-    explained = _explanations.get()
-    if explained is not None:
-        explained.append(_explain(op, tuple(tensors), options, backend))
+    asked = watched.get()
+    if asked is not None:
+        asked.append((op, tuple(tensors), options, backend))
     if verifying() and implementation is not op.reference:
         # by name: what checks stands above what is checked, and is there only when it is wanted
         implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
     return implementation
 
 
-def _resolve(
+def choose(
     op: Op, tensors: Sequence[Tensor | None], options: dict[str, Any], choice: Choice, source: str
 ) -> tuple[Backend, Implementation]:
+    """Return what runs a call when ``choice`` is selected by ``source``; errors as ``run``."""
     if not is_auto(choice):
         named = choice if isinstance(choice, Backend) else registry.get(choice)
         implementation = named.implementation(op)
@@ -223,7 +222,7 @@ def _resolve(
         verdict = (
             available
             if implementation is None
-            else _verdict(named, implementation, tensors, options)
+            else verdict_of(named, implementation, tensors, options)
         )
         if implementation is None or verdict is not True:
             raise BackendError(
@@ -231,11 +230,11 @@ def _resolve(
                 f"choose another, or {AUTO!r} for the best that can"
             )
         return named, implementation
-    for candidate in _auto_candidates(str(choice)):
+    for candidate in auto_candidates(str(choice)):
         implementation = candidate.implementation(op)
         if implementation is None:
             continue
-        if _verdict(candidate, implementation, tensors, options) is True:
+        if verdict_of(candidate, implementation, tensors, options) is True:
             return candidate, implementation
     return reference, op.reference
 
@@ -263,33 +262,35 @@ def is_auto(choice: Choice) -> bool:
     return isinstance(choice, str) and choice.split("+")[0] == AUTO
 
 
-def _auto_candidates(choice: str) -> list[Backend]:
+def auto_candidates(choice: str) -> list[Backend]:
     """Return the available backends that ``choice`` lets take part, the highest priority first."""
     generation, found = _candidates.get(choice, (-1, []))
     if generation != registry.generation:
-        available = (b for b in _eligible(choice) if b.available() is True)
+        available = (b for b in eligible(choice) if b.available() is True)
         found = sorted(available, key=lambda b: -b.priority)
         _candidates[choice] = registry.generation, found
     return found
 
 
-def _eligible(choice: str) -> list[Backend]:
+def eligible(choice: str) -> list[Backend]:
     """Return the backends that ``choice`` lets take part: ours, and those it names."""
     own = [name for name in registry.names() if registry.info(name).builtin]
     return [registry.get(name) for name in dict.fromkeys([*own, *choice.split("+")[1:]])]
 
 
-def _verdict(
+def verdict_of(
     backend: Backend,
     implementation: Implementation,
     tensors: Sequence[Tensor | None],
     options: dict[str, Any],
 ) -> Verdict:
-    available = _available(backend, implementation)
+    """Return whether a backend is available and supports a call, or why not."""
+    available = available_as(backend, implementation)
     return available if available is not True else implementation.supports(*tensors, **options)
 
 
-def _available(backend: Backend, implementation: Implementation) -> Verdict:
+def available_as(backend: Backend, implementation: Implementation) -> Verdict:
+    """Return whether a backend and what it has for an operation can run on this machine at all."""
     available = backend.available()
     return available if available is not True else implementation.available()
 
@@ -348,142 +349,3 @@ def trace() -> Iterator[list[tuple[str, str]]]:
         yield calls
     finally:
         _trace.reset(token)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Which backend would run a call, and what keeps each other one from it; ``print`` it.
-
-    Attributes:
-        op: the operation.
-        backend: the name of the backend that would run; None if the call would raise.
-        source: what selected it.
-        reasons: for every known backend, in words, why it would or would not run.
-        missing: of those that ``auto`` may use, the ones that implement the operation and cannot
-            run on this machine, with the reason.
-    """
-
-    op: str
-    backend: str | None
-    source: str
-    reasons: dict[str, str]
-    missing: dict[str, str]
-
-    def __str__(self) -> str:
-        head = f"{self.op}: {self.backend or 'nothing can run this'} (chosen by {self.source})"
-        width = max((len(name) for name in self.reasons), default=0)
-        return "\n".join([head, *(f"  {n:<{width}}  {why}" for n, why in self.reasons.items())])
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """What runs each operation that a layer calls, in order; ``print`` it."""
-
-    calls: tuple[Explanation, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.calls)) or "this layer calls no operation"
-
-
-def explain(
-    op: str | Op | Any, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
-) -> Explanation | Explanations:
-    """Say which backend would run ``op(*tensors, **options)`` and why each other would not.
-
-    Args:
-        op: an operation or its name, e.g. ``"conv2d"``; or a layer, of which a copy is run once on
-            the tensors, to see which operations it calls.
-        tensors: the operation's tensors, or the layer's inputs.
-        backend: as in the call.
-        options: the operation's.
-
-    Raises:
-        PluginError: there is no such operation.
-        ScratchnetError: the arguments do not fit; as the operation's check raises it.
-    """
-    if isinstance(op, str):
-        op = ops.get(op)
-    if not isinstance(op, Op):
-        return _explain_layer(op, tensors, backend)
-    tensors, options = op.bind(tensors, options)
-    op.check(*tensors, **options)
-    return _explain(op, tensors, options, backend)
-
-
-def _explain_layer(
-    layer: Any, inputs: tuple[Tensor | None, ...], backend: Choice | None
-) -> Explanations:
-    if not hasattr(layer, "forward"):
-        raise TypeMismatch(
-            f"explain expects an operation, its name, or a layer; got {type(layer).__name__}"
-        )
-    found: list[Explanation] = []
-    token = _explanations.set(found)
-    try:
-        with nullcontext() if backend is None else use_backend(backend):
-            copy.deepcopy(layer).eval().forward(*inputs)
-    finally:
-        _explanations.reset(token)
-    return Explanations(tuple(found))
-
-
-def _explain(
-    op: Op,
-    tensors: tuple[Tensor | None, ...],
-    options: dict[str, Any],
-    backend: Choice | None,
-) -> Explanation:
-    choice, source = selection(backend)
-    running: Backend | None = None
-    reasons: dict[str, str] = {}
-    try:
-        running, _ = _resolve(op, tensors, options, choice, source)
-    except (BackendError, PluginError) as error:
-        if not is_auto(choice):
-            reasons[choice if isinstance(choice, str) else choice.name] = str(error)
-    asked_for = str(choice).split("+")[1:] if is_auto(choice) else []
-    if isinstance(choice, str) and not is_auto(choice):
-        asked_for = [choice]
-    for name in dict.fromkeys([*registry.names(), *asked_for]):
-        if name not in reasons:
-            try:
-                candidate = registry.get(name)
-            except PluginError as error:
-                reasons[name] = str(error)
-                continue
-            reasons[name] = _reason(candidate, op, tensors, options, running, choice, source)
-    if running is not None and running.name not in reasons:  # an object that is not registered
-        reasons[running.name] = _reason(running, op, tensors, options, running, choice, source)
-    missing: dict[str, str] = {}
-    for candidate in _eligible(str(choice)) if running is not None and is_auto(choice) else []:
-        implementation = candidate.implementation(op)
-        verdict = True if implementation is None else _available(candidate, implementation)
-        if verdict is not True:
-            missing[candidate.name] = verdict
-    return Explanation(op.name, running.name if running else None, source, reasons, missing)
-
-
-def _reason(
-    candidate: Backend,
-    op: Op,
-    tensors: tuple[Tensor | None, ...],
-    options: dict[str, Any],
-    running: Backend | None,
-    choice: Choice,
-    source: str,
-) -> str:
-    """Return in words why ``candidate`` would or would not run the call."""
-    implementation = candidate.implementation(op)
-    if implementation is None:
-        available = candidate.available()
-        return f"does not implement {op.name}" if available is True else available
-    verdict = _verdict(candidate, implementation, tensors, options)
-    if running is not None and candidate.name == running.name:
-        return implementation.how(*tensors, **options)
-    if verdict is not True:
-        return verdict
-    if not is_auto(choice):
-        return f"could run it, but {source} chose {choice!r}"
-    if candidate not in _auto_candidates(str(choice)):
-        return f"could run it; third-party backends take part only in '{AUTO}+{candidate.name}'"
-    return f"could run it, with a lower priority ({candidate.priority})"

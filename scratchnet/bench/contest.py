@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratchnet.backends.dispatch import AUTO, use_backend
+from scratchnet.backends.dispatch import AUTO
 
 OURS = "scratchnet"
 
@@ -48,21 +47,24 @@ class Case:
         title: what is computed, in a few words.
         threads: that everyone computes with.
         dtype: of the tensors.
-        contestants: by name; each is made when its turn comes. The first is what the others are
-            compared with.
+        contestants: by name, what makes each to work on so many images; it can be pickled. The
+            first is what the others are compared with.
         expected: computes what should come out, in float64.
         images: that a round works on.
-        work: roughly the milliseconds of a round, for progress bars.
     """
 
     section: str
     title: str
     threads: int
     dtype: torch.dtype
-    contestants: Mapping[str, Callable[[], Contestant]]
+    contestants: Mapping[str, Callable[[int], Contestant]]
     expected: Callable[[], Outcome]
     images: int
-    work: float
+
+    @property
+    def work(self) -> float:
+        """Roughly how much a round is, for progress bars."""
+        return self.images * len(self.contestants) / self.threads
 
 
 @dataclass(frozen=True)
@@ -145,19 +147,14 @@ def our_name(backend: str) -> str:
     return OURS if backend == AUTO else f"{OURS} {backend}"
 
 
-def backend_of(name: str) -> str:
-    """Return the backend of a contestant called so: ``our_name`` the other way round."""
-    return name.removeprefix(OURS).strip() or AUTO
-
-
-def chosen(backend: str) -> AbstractContextManager[None]:
-    """Return what selects a backend; nothing for "auto", as in a program that selects none."""
-    return nullcontext() if backend == AUTO else use_backend(backend)
-
-
 def plural(number: int, thing: str) -> str:
     """Return "1 thread", "2 threads"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def setting(threads: int, dtype: torch.dtype) -> str:
+    """Return "2 threads, float32"."""
+    return f"{plural(threads, 'thread')}, {short(dtype)}"
 
 
 def short(dtype: torch.dtype) -> str:

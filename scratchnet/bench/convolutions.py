@@ -57,7 +57,9 @@ def cases(
 ) -> list[Case]:
     """The shapes whose name contains ``only``."""
     return [
-        operation.measure(section, name, shape.call(dtype), threads, backends=backends)
+        operation.measure(
+            shape.call(dtype), threads, backends=backends, section=section, title=name
+        )
         for name, shape in SHAPES.items()
         if only in name
     ]

@@ -7,15 +7,14 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from scratchnet.bench.comparison import Comparison
-from scratchnet.bench.contest import OURS
-from scratchnet.bench.equality import relative
+from scratchnet.bench.comparison import Comparison, relative
+from scratchnet.bench.contest import OURS, plural
 from scratchnet.bench.learning import TORCH, TORCH_LAST
-from scratchnet.io.files import atomic
-from scratchnet.report.figures import GRID, INK, MUTED, NOISY
+from scratchnet.report.figures import INK, MUTED, NOISY, dress
 from scratchnet.report.figures import OURS as BLUE
+from scratchnet.report.figures import save as save_figure
 from scratchnet.testing.closeness import TRAINED
 
 if TYPE_CHECKING:
@@ -40,20 +39,13 @@ def quality(axes: Axes, result: Comparison) -> None:
     epochs = range(1, result.epochs + 1)
     axes.axhline(result.noisy_psnr, color=NOISY, linewidth=1.2, linestyle=":", label="noisy input")
     for name in result.names:
-        colour, dash = _LOOKS[name]
         mean, spread = zip(*result.psnr(name), strict=True)
-        n = len(result.traces[name])
-        label = f"{name}, {n} {'seed' if n == 1 else 'seeds'}"
+        label = f"{name}, {plural(len(result.traces[name]), 'seed')}"
         marker = "o" if len(mean) < 20 else ""
-        axes.plot(
-            epochs, mean, color=colour, linestyle=dash, linewidth=2, marker=marker, markersize=4,
-            label=label,
-        )  # fmt: skip
-        if n > 1:
-            low, high = (
-                [m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1)
-            )
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+        _line(axes, epochs, mean, name, label=label, linewidth=2, marker=marker, markersize=4)
+        # not drawn for a single seed, whose deviation is nan
+        low, high = ([m + k * s for m, s in zip(mean, spread, strict=True)] for k in (-1, 1))
+        axes.fill_between(epochs, low, high, color=_LOOKS[name][0], alpha=0.15, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(
         axes, "Quality: mean over the seeds ± standard deviation", "epoch", "validation PSNR (dB)"
@@ -63,40 +55,28 @@ def quality(axes: Axes, result: Comparison) -> None:
 def losses(axes: Axes, result: Comparison) -> None:
     """Training loss, step by step, of the first seed; smoothed where there are many steps."""
     for name in result.names:
-        colour, dash = _LOOKS[name]
         values = result.traces[name][0].losses
-        width = max(1, len(values) // 100)
-        axes.plot(
-            *_smoothed(values, width), color=colour, linestyle=dash, linewidth=1.5, label=name
-        )
+        smooth = _smoothed(values, max(1, len(values) // 100))
+        _line(axes, *smooth, name, label=name, linewidth=1.5)
     axes.set_yscale("log")
     _dress(axes, f"Training loss, seed {result.config.seed}", "step", "mean squared error")
 
 
 def differences(axes: Axes, result: Comparison) -> None:
     """How far the losses lie apart, at most so far: rounding errors that grow step by step."""
-    exact = _apart(result.losses.ours, result.losses.torch)
     axes.axhline(TRAINED, color=MUTED, linewidth=1, linestyle=":")
     axes.annotate(
         "asked for in float64", (1, TRAINED), xycoords=("axes fraction", "data"), xytext=(0, 3),
         textcoords="offset points", ha="right", color=MUTED, fontsize=9,
     )  # fmt: skip
-    steps = range(1, len(exact) + 1)
-    axes.plot(steps, exact, color=INK, linewidth=1.5, label=f"{OURS} and {TORCH}, float64")
+    exact = _apart(result.losses.ours, result.losses.torch)
+    label = f"{OURS} and {TORCH}, float64"
+    axes.plot(range(1, len(exact) + 1), exact, color=INK, linewidth=1.5, label=label)
     base, *others = result.names[1:]
     for name in (OURS, *others):
-        first, second = (result.traces[n][0].losses[:_MOST_STEPS] for n in (name, base))
-        apart = _apart(first, second)
-        colour, dash = _LOOKS[name]
+        apart = _apart(*(result.traces[n][0].losses[:_MOST_STEPS] for n in (name, base)))
         label = f"{name} and {base}, {result.config.dtype}"
-        axes.plot(
-            range(1, len(apart) + 1),
-            apart,
-            color=colour,
-            linestyle=dash,
-            linewidth=1.2,
-            label=label,
-        )
+        _line(axes, range(1, len(apart) + 1), apart, name, label=label, linewidth=1.2)
     axes.set_yscale("log")
     axes.set_ylim(1e-17, 10)
     _dress(axes, "How far the losses lie apart", "step", "largest relative difference so far")
@@ -105,19 +85,15 @@ def differences(axes: Axes, result: Comparison) -> None:
 def speed(axes: Axes, result: Comparison) -> None:
     """Images trained on in a second, at the median step."""
     rates = [result.images_per_second(name) for name in result.names]
-    places = range(len(rates))
-    axes.barh(places, rates, color=[_LOOKS[name][0] for name in result.names], height=0.6)
-    for place, rate in zip(places, rates, strict=True):
-        axes.annotate(
-            f"{rate:,.0f}", (rate, place), xytext=(4, 0), textcoords="offset points", va="center",
-            color=INK,
-        )  # fmt: skip
-    axes.set_yticks(list(places), [name.replace(" ", "\n") for name in result.names])
+    bars = axes.barh(range(len(rates)), rates, height=0.6)
+    for bar, name in zip(bars, result.names, strict=True):
+        bar.set_color(_LOOKS[name][0])
+    axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=4, color=INK)
+    axes.set_yticks(range(len(rates)), [name.replace(" ", "\n") for name in result.names])
     axes.invert_yaxis()
     axes.margins(x=0.18)
-    threads = result.machine["threads"]
-    title = f"Speed, {threads} {'thread' if threads == 1 else 'threads'}"
-    _dress(axes, title, "training images in a second", "")
+    threads = plural(result.machine["threads"], "thread")
+    _dress(axes, f"Speed, {threads}", "training images in a second", "")
 
 
 PANELS: tuple[Panel, ...] = (quality, losses, differences, speed)
@@ -128,8 +104,7 @@ def save(path: str | Path, result: Comparison) -> None:
     figure = _figure(11.5, 7.6)
     for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         panel(axes, result)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def png(panel: Panel, result: Comparison) -> bytes:
@@ -137,7 +112,7 @@ def png(panel: Panel, result: Comparison) -> bytes:
     figure = _figure(5.4, 2.4 if panel is speed else 4.0)
     panel(figure.subplots(), result)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    save_figure(figure, buffer)
     return buffer.getvalue()
 
 
@@ -147,13 +122,14 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
+def _line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, **how: Any) -> None:
+    """A contestant's line, in its looks."""
+    colour, dash = _LOOKS[name]
+    axes.plot(x, y, color=colour, linestyle=dash, **how)
+
+
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.grid(color=GRID)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes, title, x, y)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=9)
 

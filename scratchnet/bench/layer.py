@@ -9,21 +9,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scratchnet import backends as registry
 from scratchnet.backends import dispatch
-from scratchnet.bench.contest import (
-    Case,
-    Contestant,
-    Outcome,
-    backend_of,
-    chosen,
-    our_name,
-    plural,
-    short,
-)
-from scratchnet.bench.networks import laid_out
+from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
+from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
@@ -31,7 +22,7 @@ from scratchnet.testing.tensors import normal
 from scratchnet.testing.twins import module_twin
 
 TWIN, TWIN_LAST = "torch.nn", "torch.nn channels_last"
-SECTION = "layer"
+SECTION, INPUT = "layer", "the input"
 BATCH, SIDE = 16, 64
 """Of the input where nobody says another: the arithmetic is to count, and not the calls."""
 
@@ -64,6 +55,15 @@ class Subject:
     def shape(self) -> str:
         """The input's, in words."""
         return "x".join(map(str, self.x.shape))
+
+    def first(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Input and gradient of so many images."""
+        return (self.x[:batch], self.grad_y[:batch]) if self.x.dim() else (self.x, self.grad_y)
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return len(self.x) if self.x.dim() else 1
 
     def __str__(self) -> str:
         return " ".join(f"{self.layer!r} on {self.shape}".split())
@@ -118,7 +118,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     with dispatch.trace() as calls:
-        _ours(subject, dispatch.AUTO, True).run()
+        _ours(subject, dispatch.AUTO, True, subject.images).run()
     used = {backend for _, backend in calls}
     known = registry.names() if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
@@ -133,69 +133,41 @@ def _available(name: str) -> bool:
         return False
 
 
-def _ours(subject: Subject, backend: str, backward: bool) -> Contestant:
+def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
     """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
-    layer = deepcopy(subject.layer).train() if backward else deepcopy(subject.layer).eval()
+    layer, x, grad_y = deepcopy(subject.layer).train(backward), *subject.first(batch)
+    if not backward:
+        return forward(on(backend, layer.forward), x)
 
-    def run() -> tuple[Tensor, ...]:
-        with chosen(backend):
-            y = layer.forward(subject.x)
-            return (y, layer.backward(subject.grad_y)) if backward else (y,)
+    def run() -> Both:
+        y, grad_x = layer.forward(x), layer.backward(grad_y)
+        return y, [grad_x, *(grad for _, grad in layer.param())]
 
-    def outcome() -> Outcome:
-        layer.zero_grad()
-        found = dict(zip(("output", "gradient of the input"), run(), strict=False))
-        named = layer.named_param() if backward else []
-        return found | {f"gradient of {name}": grad.clone() for name, _, grad in named}
-
-    return Contestant(run, outcome)
+    return by_hand(on(backend, run), [INPUT, *(name for name, _, _ in layer.named_param())])
 
 
-def _torchs(subject: Subject, channels_last: bool, backward: bool) -> Contestant:
+def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -> Contestant:
     """The layer's twin, by autograd; or its forward alone, without gradients."""
     net = module_twin(subject.layer)
     assert net is not None, "only layers that have a twin come here"
     net.train(backward)
-    x, grad_y = subject.x.detach().clone(), subject.grad_y
-    if x.dim() == 4:
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        net = net.to(memory_format=layout)  # type: ignore[call-overload]
-        x = laid_out(x, channels_last)
-    if grad_y.dim() == 4:
-        grad_y = laid_out(grad_y, channels_last)
-    x.requires_grad_(backward)
-
-    def run() -> Tensor:
-        with torch.set_grad_enabled(backward):
-            x.grad = None
-            y: Tensor = net(x)
-            if backward:
-                y.backward(grad_y)  # type: ignore[no-untyped-call]
-            return y
-
-    def outcome() -> Outcome:
-        net.zero_grad()
-        found = {"output": run().detach()}
-        if backward:
-            grads = {"the input": x.grad, **_gradients(net, subject.layer)}
-            found |= {f"gradient of {k}": g.clone() for k, g in grads.items() if g is not None}
-        return found
-
-    return Contestant(run, outcome)
-
-
-def _gradients(net: nn.Module, layer: Module) -> dict[str, Tensor | None]:
-    """The twin's gradients by the layer's names; in order where the names differ."""
-    names, theirs = [name for name, _, _ in layer.named_param()], dict(net.named_parameters())
-    ordered = map(theirs.get, names) if set(names) == set(theirs) else theirs.values()
-    return {n: None if p is None else p.grad for n, p in zip(names, ordered, strict=True)}
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
+    if not backward:
+        return forward(net, x)
+    names, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
+    if set(names) != set(theirs):  # then in order
+        theirs = dict(zip(names, theirs.values(), strict=True))
+    leaves = {INPUT: x, **{name: theirs[name] for name in names}}
+    return by_autograd(lambda x, *_: net(x), leaves, grad_y)
 
 
 def contestants(
     subject: Subject, backends: Sequence[str], *, backward: bool
-) -> dict[str, Callable[[], Contestant]]:
+) -> dict[str, Callable[[int], Contestant]]:
     """The layer on each backend, and torch's counterpart where there is one."""
-    make: dict[str, Callable[[], Contestant]] = {
+    make: dict[str, Callable[[int], Contestant]] = {
         our_name(backend): partial(_ours, subject, backend, backward) for backend in backends
     }
     if module_twin(subject.layer) is not None:
@@ -205,45 +177,21 @@ def contestants(
     return make
 
 
-def contestant(
-    name: str,
-    layer: str,
-    arguments: Mapping[str, Any] | None,
-    shape: Sequence[int],
-    dtype: torch.dtype,
-    batch: int,
-) -> Contestant:
-    """Return the contestant called ``name``, forward and backward, on a batch of a ``shape``."""
-    (subject,) = subjects(layer, arguments, [(batch, *shape)] if shape else [], dtype)
-    return contestants(subject, [backend_of(name)], backward=True)[name]()
-
-
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
-    """Forward and backward, and forward alone.
-
-    Args:
-        subject: layer and input.
-        threads: to compute with.
-        backends: each makes a contestant.
-    """
+    """Forward and backward, and forward alone; each of ``backends`` makes a contestant."""
     dtype = subject.x.dtype
-    where = f"{subject.shape}, {plural(threads, 'thread')}, {short(dtype)}"
-    made = []
-    for backward, what in ((True, "forward and backward"), (False, "forward in eval mode")):
-        make = contestants(subject, backends, backward=backward)
-        made.append(
-            Case(
-                SECTION,
-                f"{what}, {where}",
-                threads,
-                dtype,
-                make,
-                partial(_exact, subject, backward),
-                images=len(subject.x) if subject.x.dim() else 1,
-                work=10.0 * len(make),
-            )
+    return [
+        Case(
+            SECTION,
+            f"{what}, {subject.shape}, {setting(threads, dtype)}",
+            threads,
+            dtype,
+            contestants(subject, backends, backward=backward),
+            partial(_exact, subject, backward),
+            subject.images,
         )
-    return made
+        for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
+    ]
 
 
 def _exact(subject: Subject, backward: bool) -> Outcome:
@@ -254,6 +202,5 @@ def _exact(subject: Subject, backward: bool) -> Outcome:
         subject.x.double(),
         subject.grad_y.double(),
     )
-    last = contestants(wide, ["reference"], backward=backward)
-    make = last[TWIN] if TWIN in last else last[our_name("reference")]
-    return make().outcome()
+    made = contestants(wide, ["reference"], backward=backward)
+    return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import OURS, Contestant
-from scratchnet.bench.networks import Network, Ours, Torch, torch_network
+from scratchnet.bench.contestants import Network, Ours, Torch, on, torch_network
 from scratchnet.bench.race import Progress, turns
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import Method, score_method
@@ -65,14 +65,14 @@ class Learning:
 
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
         self.config, self.data = config, data
-        self.trainer = make_trainer(config, data)
+        self.trainer, self.backend = make_trainer(config, data), config.backend or AUTO
         self.networks = {name: self._network(name) for name in names}
         self.traces = {name: Trace(config.seed) for name in names}
         self._steps = itertools.count()
 
     def _network(self, name: str) -> Network:
         if name == OURS:
-            return Ours(self.trainer.model, self.trainer.optimizer, self.config.backend or AUTO)
+            return Ours(self.trainer.model, self.trainer.optimizer, self.backend)
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
         return Torch(net, _torch_optimizer(self.config, net), channels_last=last)
@@ -142,9 +142,14 @@ class Learning:
         return {name: self._method(network) for name, network in self.networks.items()}
 
     def _method(self, network: Network) -> Method:
-        network.model.eval()
-        dtype = self.trainer.dtype
-        return lambda noisy: network.predict(to_float(noisy).to(dtype)).clamp(0, 1)
+        forward, dtype = on(self.backend, network.model.eval().forward), self.trainer.dtype
+
+        @torch.no_grad()
+        def denoise(noisy: Tensor) -> Tensor:
+            made: Tensor = forward(to_float(noisy).to(dtype))
+            return made.clamp(0, 1)
+
+        return denoise
 
 
 def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int) -> Contestant:

@@ -1,20 +1,22 @@
 """How much more memory steps need than before them, at their peak: each contestant in a process.
+And how this process keeps its memory while others are timed.
 
-The process first works on a single image, so that code and libraries are loaded; then on the
-whole batch. What is read is the largest resident set since (the kernel's VmHWM; where there is no
-/proc, getrusage's ru_maxrss), and the one before: everything counts, activations, gradients,
-optimizer state, workspaces. malloc is left as it is.
+The process that measures first works on a single image, so that code and libraries are loaded;
+then on the whole batch. What is read is the largest resident set since (the kernel's VmHWM; where
+there is no /proc, getrusage's ru_maxrss), and the one before: everything counts, activations,
+gradients, optimizer state, workspaces. malloc is left as it is.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,24 +27,10 @@ from scratchnet.errors import ScratchnetError
 
 STEPS = 3
 _SELF = Path("/proc/self")
+# Names and numbers of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_MIB = 2**20
 _MEASURE = "from scratchnet.bench.memory import main; main()"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What to measure.
-
-    Attributes:
-        contestant: its name.
-        make: returns the contestant, ready to work on so many images; it is pickled.
-        batch: images.
-        threads: to compute with.
-    """
-
-    contestant: str
-    make: Callable[[int], Contestant]
-    batch: int
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -63,15 +51,25 @@ class Memory:
         return self.peak - self.before
 
 
-def measure(order: Order) -> Memory:
+def measure(name: str, make: Callable[[int], Contestant], images: int, threads: int) -> Memory:
     """Let a contestant do a few steps in a new Python process, and return what it needed.
 
+    Args:
+        name: the contestant's.
+        make: returns it, ready to work on so many images; it is pickled.
+        images: how many.
+        threads: to compute with.
+
     Raises:
-        ScratchnetError: the process fails.
+        ScratchnetError: it cannot be pickled, or the process fails.
     """
+    try:
+        order = pickle.dumps((make, images, threads))
+    except Exception as error:  # classes that only this process knows
+        raise ScratchnetError(f"the memory of {name} could not be measured: {error}") from error
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE],
-        input=pickle.dumps(order),
+        input=order,
         capture_output=True,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # same plugins
@@ -79,7 +77,7 @@ def measure(order: Order) -> Memory:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         reason = said.rpartition("\n")[2] or f"exit code {done.returncode}"
-        raise ScratchnetError(f"the memory of {order.contestant} could not be measured: {reason}")
+        raise ScratchnetError(f"the memory of {name} could not be measured: {reason}")
     return Memory(*map(int, done.stdout.split()))
 
 
@@ -114,13 +112,38 @@ def _forget_peak() -> int:
 
 def main() -> None:
     """Carry out the order on standard input."""
-    order: Order = pickle.load(sys.stdin.buffer)
-    torch.set_num_threads(order.threads)
-    warm = order.make(1)
+    make, images, threads = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    warm = make(1)
     for _ in range(STEPS):
         warm.run()
-    contestant = order.make(order.batch)
+    contestant = make(images)
     before = _forget_peak()
     for _ in range(STEPS):
         contestant.run()
     print(before, peak())
+
+
+@contextmanager
+def keeps_memory() -> Iterator[bool]:
+    """Let malloc keep freed memory inside the block; yields whether it does.
+
+    glibc gives large blocks back to the system when they are freed, and takes them again, zeroed
+    page by page, at the next allocation: a step of training can spend a third of its time so. The
+    setting serves whoever allocates most; other C libraries are left as they are.
+
+    Source: mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        yield False
+        return
+    kept = bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    try:
+        yield kept
+    finally:
+        # where glibc's own adjustment, which setting anything ends, arrives in a program like this
+        mallopt(_MMAP_MAX, 65536)
+        mallopt(_MMAP_THRESHOLD, 32 * _MIB)
+        mallopt(_TRIM_THRESHOLD, 64 * _MIB)
+        ctypes.CDLL(None).malloc_trim(0)

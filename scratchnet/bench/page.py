@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from scratchnet.bench import curves, summary
+from scratchnet.bench import curves
 from scratchnet.bench.comparison import Comparison
 from scratchnet.bench.contest import OURS
+from scratchnet.bench.machine import lines
 from scratchnet.report import html
 
 TITLE = "scratchnet and torch.nn, side by side"
@@ -15,8 +15,7 @@ TITLE = "scratchnet and torch.nn, side by side"
 _PANELS = {
     curves.quality: (
         "Quality",
-        "How much do the curves differ, and how much do other seeds change? The bands say what is "
-        "chance.",
+        "How much do the curves differ, and how much do other seeds change? Bands show chance.",
     ),
     curves.losses: ("Training loss", "All see the same batches in the same order."),
     curves.differences: (
@@ -49,38 +48,25 @@ _TWO_NOISY = (
 )
 
 
-def write(path: str | Path, result: Comparison, sheet: bytes) -> None:
-    """Write the page.
-
-    Args:
-        path: the HTML file.
-        result: what to show.
-        sheet: the sheet of images, the contents of a PNG file.
-
-    Raises:
-        ScratchnetError: if it cannot be written.
-    """
-    html.write_page(path, TITLE, _parts(result, sheet))
-
-
-def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
-    config = result.config
-    rival = summary.fastest_torch(result)
+def parts(result: Comparison, sheet: bytes) -> Iterator[str]:
+    """Yield the page from top to bottom; ``sheet`` is a PNG file's contents, some images."""
+    config, data = result.config, result.data
+    rival = result.fastest_torch
     yield html.paragraph(
         "One network, trained by scratchnet with hand-written gradients and by torch.nn with "
         "autograd, from the same weights on the same batches. A training step of "
         f"{rival} takes {result.times_faster(rival):.1f} times as long as scratchnet's here. "
-        f"{summary.equality(result)}",
+        f"{result.equality()}",
         lead=True,
     )
     if result.interrupted:
         yield html.paragraph("The comparison was interrupted: this is what had been done.")
-    yield html.table(*summary.table(result))
+    yield html.table(*result.table())
     yield html.paragraph(
         f"The noisy images themselves have {result.noisy_psnr:.2f} dB. PSNR is pooled over "
-        f"{result.images[1]} validation images, after {result.epochs} epochs on "
-        f"{result.images[0]} pairs, as mean ± standard deviation over the seeds "
-        f"({result.source}).{'' if result.data.val_is_clean else _TWO_NOISY}"
+        f"{len(data.val_noisy)} validation images, after {result.epochs} epochs on "
+        f"{len(data.noisy_a)} pairs, as mean ± standard deviation over the seeds "
+        f"({data.source}).{'' if data.val_is_clean else _TWO_NOISY}"
     )
     for panel, (title, caption) in _PANELS.items():
         yield html.heading(title)
@@ -93,8 +79,8 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
         wide=True,
     )
     yield html.heading("The same gradients")
-    yield html.paragraph(summary.equality(result))
-    yield html.paragraph(summary.gradients(result))
+    yield html.paragraph(result.equality())
+    yield html.paragraph(result.exactness())
     yield html.table(
         ("parameter", "largest gradient", *result.names),
         [
@@ -109,23 +95,10 @@ def _parts(result: Comparison, sheet: bytes) -> Iterator[str]:
     yield html.table(("", "this run"), _settings(result))
 
 
-def _settings(result: Comparison) -> list[tuple[str, str]]:
-    config, machine = result.config, result.machine
-    optimizer = f"{config.optimizer}, lr {config.lr:g}, weight decay {config.weight_decay:g}, "
-    if config.optimizer == "sgd":
-        optimizer += f"momentum {config.momentum or 0:g}, dampening {config.dampening:g}, "
-        optimizer += "nesterov, " if config.nesterov else ""
-    return [
-        ("network", " ".join([config.model, *(f"{k}={v}" for k, v in config.model_args.items())])),
-        ("optimizer", f"{optimizer}{config.schedule} schedule"),
-        ("batch", f"{config.batch_size} images, {result.steps_per_epoch} steps an epoch"),
-        ("training dtype", config.dtype),
-        ("seeds", ", ".join(str(trace.seed) for trace in result.traces[OURS])),
-        ("machine", machine["platform"]),
-        ("processor", f"{machine['cores']} cores, {machine['instruction_set']}"),
-        ("threads", str(machine["threads"])),
-        ("backend", config.backend or "auto"),
-        ("scratchnet", machine["scratchnet"]),
-        ("torch", machine["torch"]["running"]),
-        ("Python", machine["python"]),
-    ]
+def _settings(result: Comparison) -> Iterator[tuple[str, str]]:
+    seeds = ", ".join(str(trace.seed) for trace in result.traces[OURS])
+    settings = {**result.config.as_dict(), "threads": result.machine["threads"], "seed": seeds}
+    for name, value in settings.items():
+        if value not in (None, {}):
+            yield name.replace("_", " "), str(value)
+    yield from (("machine", line) for line in lines(result.machine))

@@ -120,7 +120,7 @@ def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], objec
     expected = contest.case.expected()
     for name, make in contest.case.contestants.items():
         try:
-            contestant = make()
+            contestant = make(contest.case.images)
             stack.callback(contestant.close)
             check(contestant.outcome(), expected)
         except (ConformanceError, VerificationError) as error:

@@ -10,6 +10,7 @@ from scratchnet.bench.result import Result
 from scratchnet.bench.tables import text
 from scratchnet.denoise.evaluation import NOISY, sample_sheet
 from scratchnet.io.files import write_json, write_text
+from scratchnet.report import html
 
 
 def write_report(result: Result | Comparison, out: str | Path) -> None:
@@ -34,4 +35,5 @@ def write_report(result: Result | Comparison, out: str | Path) -> None:
     labels = {name.replace(" ", "\n"): method for name, method in result.methods.items()}
     sheet = out / "samples.png"
     sample_sheet(sheet, result.data, {NOISY: lambda noisy: noisy, **labels}, columns=6)
-    page.write(out / "report.html", result, sheet.read_bytes())
+    parts = page.parts(result, sheet.read_bytes())
+    html.write_page(out / "report.html", page.TITLE, parts)

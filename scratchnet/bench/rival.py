@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.bench.contest import Contestant
-from scratchnet.bench.networks import STEPS, named
+from scratchnet.bench.contestants import STEPS, named
 from scratchnet.errors import ArgumentError, ScratchnetError
 from scratchnet.layers.containers import Sequential
 from scratchnet.models import owncode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 
@@ -11,10 +10,9 @@ from scratchnet import backends
 from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench import convolutions, layer, memory, rival, step
-from scratchnet.bench.contest import Case, our_name, plural, short
+from scratchnet.bench.contest import Case
 from scratchnet.bench.machine import machine, sgemm_gflops
-from scratchnet.bench.malloc import keeps_memory
-from scratchnet.bench.memory import Order
+from scratchnet.bench.memory import keeps_memory
 from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
 from scratchnet.bench.result import Result
@@ -51,7 +49,9 @@ class Bench:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
         planned = {section: list(self._cases(section)) for section in plan.running}
         self.cases = {section: cases for section, cases in planned.items() if cases}
-        self.orders = {title: orders for title, orders in self._orders() if orders}
+        self.memory = {
+            f"memory of {'a ' * (not self.subjects)}{case.title}": case for case in self._hungry()
+        }
 
     @property
     def work(self) -> float:
@@ -61,7 +61,7 @@ class Bench:
             for section, cases in self.cases.items()
             for case in cases
         )
-        return rounds + MEMORY_WORK * sum(map(len, self.orders.values()))
+        return rounds + MEMORY_WORK * sum(len(case.contestants) for case in self.memory.values())
 
     def run(self, command: str, on_progress: Progress = lambda done, what: None) -> Result:
         """Measure; Ctrl-C ends it early, and what was timed by then is returned.
@@ -104,15 +104,15 @@ class Bench:
                 result.contests += race.timed
 
     def _measure_memory(self, result: Result, on_progress: Progress) -> None:
-        for title, orders in self.orders.items():
-            for order in orders:
-                on_progress(0, f"memory of {order.contestant}")
+        for title, case in self.memory.items():
+            for name, make in case.contestants.items():
+                on_progress(0, f"memory of {name}")
                 try:
-                    needed = memory.measure(order).needed
-                    result.memory.setdefault(title, {})[order.contestant] = needed
+                    needed = memory.measure(name, make, case.images, case.threads).needed
+                    result.memory.setdefault(title, {})[name] = needed
                 except ScratchnetError as error:
-                    result.no_memory.setdefault(title, {})[order.contestant] = str(error)
-                on_progress(MEMORY_WORK, f"memory of {order.contestant}")
+                    result.no_memory.setdefault(title, {})[name] = str(error)
+                on_progress(MEMORY_WORK, f"memory of {name}")
 
     def _cases(self, section: str) -> Iterator[Case]:
         plan, names = self.plan, list(self.plan.backends) or [AUTO]
@@ -130,35 +130,18 @@ class Bench:
         for n in counts:
             if section in ("convolutions", "float64"):
                 yield from convolutions.cases(section, n, dtype, backends=names, only=plan.shapes)
-            elif section == layer.SECTION:
-                for subject in self.subjects:
-                    yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
+            for subject in self.subjects:
+                yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 
-    def _orders(self) -> Iterator[tuple[str, list[Order]]]:
-        """What to measure of memory, by title."""
-        plan, dtype = self.plan, short(self.plan.dtype)
-        if "memory" in plan.running:
-            names = [*map(our_name, plan.backends or [AUTO]), *step.TORCH]
-            for batch, n in plan.over("memory"):
-                yield (
-                    f"memory of a training step, batch {batch}, {plural(n, 'thread')}, {dtype}",
-                    [
-                        Order(name, partial(step.contestant, name, plan.dtype, True), batch, n)
-                        for name in names
-                    ],
-                )
+    def _hungry(self) -> Iterator[Case]:
+        """Whose memory to measure."""
+        plan = self.plan
+        for batch, n in plan.over("memory") if "memory" in plan.running else []:
+            names = plan.backends or [AUTO]
+            yield step.case("memory", batch, n, plan.dtype, backends=names)
         for subject in self.subjects:
             chosen = plan.backends or layer.backends_of(subject)
-            batch, *shape = subject.x.shape
-            n = plan.over(layer.SECTION)[0][1]
-            given = (subject.name, plan.arguments, shape, plan.dtype)
-            yield (
-                f"memory of forward and backward, {subject.shape}, {plural(n, 'thread')}, {dtype}",
-                [
-                    Order(name, partial(layer.contestant, name, *given), batch, n)
-                    for name in layer.contestants(subject, chosen, backward=True)
-                ],
-            )
+            yield layer.cases(subject, plan.over(layer.SECTION)[0][1], chosen)[0]
 
 
 def _matrix_products(counts: list[int], rounds: int, result: Result) -> None:

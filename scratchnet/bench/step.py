@@ -7,12 +7,12 @@ from copy import deepcopy
 from functools import cache, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scratchnet import models
-from scratchnet.bench import rival
-from scratchnet.bench.contest import Case, Contestant, Outcome, backend_of, our_name, plural, short
-from scratchnet.bench.networks import Ours, Torch, inference, laid_out, torch_network, training
+from scratchnet.bench import contestants, rival
+from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, plural, setting, short
+from scratchnet.bench.contestants import Ours, Torch, laid_out
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.upsampling import Upsampling
@@ -43,22 +43,35 @@ def start(batch: int, dtype: torch.dtype) -> tuple[Sequential, Tensor, Tensor]:
     return model, x, y
 
 
-def contestant(name: str, dtype: torch.dtype, trains: bool, batch: int) -> Contestant:
-    """Return the contestant called ``name``: one of TORCH and COMPILED, or one of ours."""
+def ours(backend: str, dtype: torch.dtype, trains: bool, batch: int) -> Contestant:
+    """Return scratchnet's training step on a backend, or its forward alone."""
     model, x, y = start(batch, dtype)
-    names = [name for name, _, _ in model.named_param()]
-    one: Ours | Torch
-    if name in TORCH or name in COMPILED:
-        last, better, compiled = (TORCH | COMPILED)[name]
-        net = torch_network(model, channels_last=last, better_algebra=better, compiled=compiled)
-        x, y = laid_out(x, last), laid_out(y, last)
-        one = Torch(net, torch.optim.SGD(net.parameters(), lr=LR), channels_last=last)
-        one.model.train(trains)
-        if compiled:
-            one.compile(x, y)
-    else:
-        one = Ours(model, SGD(model.param(), LR), backend_of(name))
-    return training(one, names, x, y) if trains else inference(one, x)
+    if not trains:
+        return contestants.forward(contestants.on(backend, model.eval().forward), x)
+    network = Ours(model, SGD(model.param(), LR), backend)
+    return contestants.training(network, _names(model), x, y)
+
+
+def torchs(name: str, dtype: torch.dtype, trains: bool, batch: int) -> Contestant:
+    """Return the same by torch: one of TORCH and COMPILED."""
+    model, x, y = start(batch, dtype)
+    last, better, compiled = (TORCH | COMPILED)[name]
+    net = contestants.torch_network(model, channels_last=last, better_algebra=better)
+    if not compiled:
+        return _torchs(net, _names(model), x, y, last, trains)
+    made = _torchs(torch.compile(net), _names(model), x, y, last, trains)  # type: ignore[arg-type]
+    contestants.compile_now(net, made.run)
+    return made
+
+
+def _torchs(
+    net: nn.Module, names: list[str], x: Tensor, y: Tensor, last: bool, trains: bool
+) -> Contestant:
+    x, y = laid_out(x, last), laid_out(y, last)
+    if not trains:
+        return contestants.forward(net.eval(), x)
+    sgd = torch.optim.SGD(net.parameters(), lr=LR)
+    return contestants.training(Torch(net, sgd, channels_last=last), names, x, y)
 
 
 def case(
@@ -83,42 +96,28 @@ def case(
         rivals: who else takes part.
     """
     trains = section != "inference"
-    names = [*map(our_name, backends), *TORCH, *(COMPILED if compiled else [])]
-    make: dict[str, Callable[[], Contestant]] = {
-        name: partial(contestant, name, dtype, trains, batch) for name in names
+    make: dict[str, Callable[[int], Contestant]] = {
+        our_name(backend): partial(ours, backend, dtype, trains) for backend in backends
     }
-    make |= {other.name: partial(_rival, other, batch, dtype) for other in rivals}
+    names = [*TORCH, *(COMPILED if compiled else [])]
+    make |= {name: partial(torchs, name, dtype, trains) for name in names}
+    make |= {other.name: partial(_rival, other, dtype) for other in rivals}
     what = "training step" if trains else "inference"
-    return Case(
-        section,
-        f"{what}, batch {batch}, {plural(threads, 'thread')}, {short(dtype)}",
-        threads,
-        dtype,
-        make,
-        partial(_exact, trains, batch),
-        images=batch,
-        work=batch * len(make) / (2 if trains else 6) / threads,
-    )
+    title = f"{what}, batch {batch}, {setting(threads, dtype)}"
+    return Case(section, title, threads, dtype, make, partial(_exact, trains, batch), batch)
 
 
 def course_case(batch: int, threads: int, rivals: Sequence[rival.Rival] = ()) -> Case:
     """The training step by the backend `reference`, against first programs for the same network."""
-    ours = our_name("reference")
-    make: dict[str, Callable[[], Contestant]] = {
-        f"{ours}, {short(dtype)}": partial(contestant, ours, dtype, True, batch)
+    name = our_name("reference")
+    make: dict[str, Callable[[int], Contestant]] = {
+        f"{name}, {short(dtype)}": partial(ours, "reference", dtype, True)
         for dtype in (torch.float32, torch.float64)
     }
-    make |= {other.name: partial(_rival, other, batch, torch.float64) for other in rivals}
-    return Case(
-        "course",
-        f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}",
-        threads,
-        torch.float32,
-        make,
-        partial(_exact, True, batch),
-        images=batch,
-        work=batch * 10 * len(make) / threads,
-    )
+    make |= {other.name: partial(_rival, other, torch.float64) for other in rivals}
+    title = f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}"
+    exact = partial(_exact, True, batch)
+    return Case("course", title, threads, torch.float32, make, exact, batch)
 
 
 def gflop(model: Sequential, batch: int, size: int = SIZE) -> float:
@@ -143,12 +142,13 @@ def gflop(model: Sequential, batch: int, size: int = SIZE) -> float:
 def _exact(trains: bool, batch: int) -> Outcome:
     """In float64, by autograd: from the weights and images in float32, so for all."""
     model, x, y = start(batch, torch.float32)
-    names = [name for name, _, _ in model.named_param()]
-    net = torch_network(model.to(dtype=torch.float64), channels_last=False)
-    one = Torch(net, torch.optim.SGD(net.parameters(), lr=LR), channels_last=False)
-    wide = (x.double(), y.double())
-    return (training(one, names, *wide) if trains else inference(one, wide[0])).outcome()
+    net = contestants.torch_network(model.to(dtype=torch.float64), channels_last=False)
+    return _torchs(net, _names(model), x.double(), y.double(), False, trains).outcome()
 
 
-def _rival(other: rival.Rival, batch: int, dtype: torch.dtype) -> Contestant:
+def _rival(other: rival.Rival, dtype: torch.dtype, batch: int) -> Contestant:
     return rival.contestant(other, *start(batch, dtype), lr=LR)
+
+
+def _names(model: Sequential) -> list[str]:
+    return [name for name, _, _ in model.named_param()]

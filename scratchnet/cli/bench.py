@@ -5,18 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from scratchnet.cli import options
 from scratchnet.cli.options import option
 from scratchnet.errors import ScratchnetError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from scratchnet.bench import Plan, Result
 
 LAYER, CONTESTANTS = "One layer", "Contestants"
 
@@ -145,8 +140,9 @@ def bench(
     """
     import torch
 
-    from scratchnet.bench import Plan, write_report
+    from scratchnet.bench import Bench, Plan, text, write_report
     from scratchnet.cli.console import console
+    from scratchnet.cli.progress import bar
     from scratchnet.training import rundir
 
     if out is not None:
@@ -166,21 +162,29 @@ def bench(
         quick=quick,
         layer=layer,
         arguments=options.key_values(arguments) if arguments else None,
-        inputs=[options.sizes("--input", text) for text in inputs or []],
+        inputs=[options.sizes("--input", shape) for shape in inputs or []],
     )
     screen = console()
     on_auto = not plan.backends or "auto" in plan.backends
-    with options.machine(None if on_auto else plan.backends[0], None, verify):
-        result = _run(screen, plan)
+    with (
+        options.machine(None if on_auto else plan.backends[0], None, verify),
+        bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress,
+    ):
+        task = progress.add_task("measuring", total=None, what="getting ready")
+        measuring = Bench(plan)
+        progress.update(task, total=measuring.work)
+        result = measuring.run(
+            shlex.join(["scratchnet", *sys.argv[1:]]),
+            lambda done, what: progress.update(task, advance=done, what=what),
+        )
     out = out or rundir.claim(None, "bench", force=False)
     write_report(result, out)
     if as_json:
         options.print_json(result.as_dict())
     else:
-        _show(screen, result)
-        options.say(
-            screen, f"in {out}: bench.txt (these tables), bench.png, bench.json (every round)"
-        )
+        options.say(screen, text(result))
+        files = "bench.txt (these tables), bench.png, bench.json (every round)"
+        options.say(screen, f"in {out}: {files}")
     if result.interrupted:
         raise typer.Exit(130)
     if result.wrong:
@@ -197,35 +201,3 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
         return sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise ScratchnetError(f"{name} expects numbers such as 2,40, got {text!r}") from None
-
-
-def _run(screen: Console, plan: Plan) -> Result:
-    from scratchnet.bench import Bench
-    from scratchnet.cli.progress import bar
-
-    with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
-        task = progress.add_task("measuring", total=None, what="getting ready")
-        measuring = Bench(plan)
-        progress.update(task, total=measuring.work)
-        return measuring.run(
-            shlex.join(["scratchnet", *sys.argv[1:]]),
-            lambda done, what: progress.update(task, advance=done, what=what),
-        )
-
-
-def _show(screen: Console, result: Result) -> None:
-    from scratchnet.bench import machine, tables
-    from scratchnet.cli.tables import table
-
-    for line in [*machine.lines(result.machine), *result.subjects]:
-        options.say(screen, line, "dim")
-    for one in tables.tables(result):
-        options.say(screen, "")
-        options.say(screen, one.title, "bold")
-        if one.rows:
-            screen.print(table(one.head, one.rows))
-        for note in one.notes:
-            options.say(screen, note)
-    options.say(screen, "")
-    for remark in result.remarks:
-        options.say(screen, remark)

@@ -12,9 +12,6 @@ from scratchnet.cli.options import option
 from scratchnet.errors import ScratchnetError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from scratchnet.bench import Comparison
     from scratchnet.training.config import TrainConfig
 
 TRAINING = "Training"
@@ -124,9 +121,11 @@ def compare(
     `scratchnet compare --preset paper --data DIR --torch-seeds 1 -o out` – the paper's experiment:
     hours, nearly all of them torch.nn's
     """
-    from scratchnet.bench import write_report
+    from scratchnet import bench
     from scratchnet.cli.console import console
-    from scratchnet.training import rundir
+    from scratchnet.cli.progress import bar
+    from scratchnet.cli.tables import table
+    from scratchnet.training import rundir, sources
 
     if out is not None:
         rundir.check_out(out, force=force)
@@ -139,22 +138,33 @@ def compare(
     )  # fmt: skip
     screen = console()
     layouts = ["contiguous", "channels-last"] if layout == "both" else [layout]
-    how = {"seeds": seeds, "torch_seeds": torch_seeds or seeds, "layouts": layouts}
+    how: dict[str, Any] = {"seeds": seeds, "torch_seeds": torch_seeds or seeds, "layouts": layouts}
     with options.machine(settings.backend, settings.threads, verify):
-        result = _run(screen, settings, memory, how)
+        with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
+            task = progress.add_task("comparing", total=None, what="preparing images")
+            pairs = sources.load_data(settings)
+            progress.update(task, total=bench.work(settings, pairs, **how))
+            result = bench.compare(
+                settings,
+                pairs,
+                **how,
+                with_memory=memory,
+                on_progress=lambda done, what: progress.update(task, advance=done, what=what),
+            )
         out = out or rundir.claim(None, "compare", force=False)
-        write_report(result, out)
+        bench.write_report(result, out)
     if as_json:
         options.print_json(result.as_dict())
     else:
-        _show(screen, result)
+        options.say(screen, result.data.source, "dim")
+        screen.print(table(*result.table()))
+        options.say(screen, result.equality())
+        options.say(screen, result.exactness())
         files = "report.html (open it in a browser), compare.png, samples.png, compare.json"
         options.say(screen, f"in {out}: {files}")
         if verify:
-            options.say(
-                screen,
-                "verified: each kernel call equals the reference's; times and memory are of both",
-            )
+            both = "times and memory are of both"
+            options.say(screen, f"verified: each kernel call equals the reference's; {both}")
     if result.interrupted:
         options.say(screen, "interrupted: this is what had been done")
         raise typer.Exit(130)
@@ -168,38 +178,8 @@ def _settings(preset_name: str | None, config: Path | None) -> TrainConfig:
     from scratchnet.bench import DEFAULTS
     from scratchnet.training.config import load_config, preset
 
-    if preset_name is not None and config is not None:
-        raise ScratchnetError(
-            "give either --preset or --config: each is a complete set of settings"
-        )
-    if config is not None:
+    if config is None:
+        return DEFAULTS if preset_name is None else preset(preset_name)
+    if preset_name is None:
         return load_config(config)
-    return preset(preset_name) if preset_name is not None else DEFAULTS
-
-
-def _run(screen: Console, settings: TrainConfig, memory: bool, how: dict[str, Any]) -> Comparison:
-    from scratchnet import bench
-    from scratchnet.cli.progress import bar
-    from scratchnet.training import sources
-
-    with bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress:
-        task = progress.add_task("comparing", total=None, what="preparing images")
-        pairs = sources.load_data(settings)
-        progress.update(task, total=bench.work(settings, pairs, **how))
-        return bench.compare(
-            settings,
-            pairs,
-            **how,
-            with_memory=memory,
-            on_progress=lambda done, what: progress.update(task, advance=done, what=what),
-        )
-
-
-def _show(screen: Console, result: Comparison) -> None:
-    from scratchnet.bench import summary
-    from scratchnet.cli.tables import table
-
-    options.say(screen, result.source, "dim")
-    screen.print(table(*summary.table(result)))
-    options.say(screen, summary.equality(result))
-    options.say(screen, summary.gradients(result))
+    raise ScratchnetError("give either --preset or --config: each is a complete set of settings")

@@ -53,18 +53,20 @@ class Sequential(Module):
 
     def backward(self, *grad_outputs: Any) -> Any:
         """∂L/∂x = J₁ᵀ J₂ᵀ ... J_nᵀ ∂L/∂y: the chain rule, from the last module to the first."""
+        grads = grad_outputs
         for part in reversed(self.saved):
-            grad_outputs = _tuple(part.backward(*grad_outputs))
-        return grad_outputs[0] if len(grad_outputs) == 1 else grad_outputs
+            grads = _tuple(part.backward(*grads))
+        return grads[0] if len(grads) == 1 else grads
 
     def backward_parameters(self, *grad_outputs: Any) -> None:
         """As backward, without ∂L/∂x: the first module need not compute it."""
         if not self.saved:
             return
+        grads = grad_outputs
         first, *others = self.saved
         for part in reversed(others):
-            grad_outputs = _tuple(part.backward(*grad_outputs))
-        first.backward_parameters(*grad_outputs)
+            grads = _tuple(part.backward(*grads))
+        first.backward_parameters(*grads)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield ("0", first module), ("1", second module), ..., as torch.nn names them."""

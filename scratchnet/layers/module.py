@@ -210,18 +210,18 @@ class Module:
             if isinstance(value, Module):
                 yield name, value
 
-    def _named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield (prefix, module) for this module and all inside it; a shared one each time."""
         yield prefix, self
         for name, child in self.named_children():
-            yield from child._named_modules(f"{prefix}{name}.")
+            yield from child.named_modules(f"{prefix}{name}.")
 
     def _tensors(self, kind: str, prefix: str = "") -> Iterator[tuple[str, Any, Module, str]]:
         """Yield (name, tensor, its module, its attribute) of ``_parameters`` or ``_buffers``; what
         is shared only once.
         """
         seen: set[int] = set()
-        for path, module in self._named_modules(prefix):
+        for path, module in self.named_modules(prefix):
             for name in getattr(module, kind):
                 value = getattr(module, name)
                 if value is not None and id(value) not in seen:
@@ -322,7 +322,7 @@ class Module:
         """
         names = (
             (prefix + name, getattr(module, name))
-            for prefix, module in self._named_modules()
+            for prefix, module in self.named_modules()
             for name in (*module._parameters, *module._buffers)
             if name not in module._transient
         )

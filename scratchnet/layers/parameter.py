@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _disabled_torch_function_impl
 
 from scratchnet.errors import TypeMismatch
 
 # As torch.nn.Parameter: operations on these give plain tensors and do not pass through Python.
-_plain: Callable[..., Any] = torch._C._disabled_torch_function_impl
+_plain: Callable[..., Any] = _disabled_torch_function_impl
 
 
 class Gradient(Tensor):

@@ -54,7 +54,7 @@ class NearestUpsampling(ImageLayer):
 class Upsampling(Convolution):
     """Nearest-neighbour upsampling, then a convolution: y = A_W U x + b.
 
-    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for a image of
+    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for an image of
     (H·scale_factor, W·scale_factor). Source: Odena et al., "Deconvolution and Checkerboard
     Artifacts" (2016), which recommends it in the place of a transposed convolution.
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from scratchnet.errors import ArgumentError
 from scratchnet.testing.closeness import ConformanceError
+from scratchnet.testing.settings import torch_settings
 
 Status = Literal["passed", "failed", "expected failure", "unexpected pass"]
 OnFail = Literal["raise", "warn"] | None
@@ -36,7 +37,8 @@ class Check:
             ConformanceError: it failed, by itself or by any exception of what is checked.
         """
         try:
-            return self.body()
+            with torch_settings():  # what is checked may change them, the next check must not see
+                return self.body()
         except ConformanceError as error:
             raise ConformanceError(f"{self.subject} fails {self.name}: {error}") from error
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_close
+from scratchnet.testing.subject import Example, Grads, converted, cotangents, fixed_noise
 from scratchnet.testing.tensors import normal
 
 STEP = 1e-6
@@ -35,7 +37,8 @@ def gradcheck(
 
     Args:
         layer: a module with hand-written gradients; a copy is checked, in float64 and in its mode.
-        inputs: a floating-point tensor, or a sequence of them for a module with several inputs. The
+        inputs: a tensor, or a sequence of them for a module with several inputs; those of integers
+            stay what they are. A stochastic layer gets the same random numbers each time. The
             function should be differentiable there: keep away from kinks such as ReLU's at 0.
         seed: of the directions.
         step: h.
@@ -49,38 +52,59 @@ def gradcheck(
     """
     given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     double = copy.deepcopy(layer).to(dtype=torch.float64)
-    wide = tuple(x.detach().double().clone() for x in given)
+    wide = tuple(x.detach().clone() for x in converted(given, torch.float64))
     worst = check_input_gradients(double, wide, seed=seed, step=step, tolerance=tolerance)
     return max(
         worst, check_parameter_gradients(double, wide, seed=seed, step=step, tolerance=tolerance)
     )
 
 
+class _Function:
+    """The layer as a function of its inputs and parameters alone: at each call the random numbers
+    are the same, and the buffers what they were at the first.
+    """
+
+    def __init__(self, layer: Module, inputs: Example, seed: int) -> None:
+        self.layer, self.inputs, self.seed = layer, inputs, seed
+        self.buffers = [(buffer, buffer.clone()) for buffer in layer.buffers()]
+
+    def __call__(self) -> Example:
+        for buffer, value in self.buffers:
+            buffer.copy_(value)
+        with fixed_noise(self.layer, self.seed):
+            y = self.layer.forward(*self.inputs)
+        return y if isinstance(y, tuple) else (y,)
+
+    def backward(self) -> tuple[Grads, Example]:
+        """Return the gradients of the inputs, and the random cotangents u they belong to."""
+        u = cotangents(self(), self.seed + 7)
+        grads = self.layer.backward(*(each.clone() for each in u))
+        return grads if isinstance(grads, tuple) else (grads,), u
+
+
 def check_input_gradients(
     layer: Module,
-    inputs: tuple[Tensor, ...],
+    inputs: Example,
     *,
     seed: int = 0,
     step: float = STEP,
     tolerance: float = TOLERANCE,
 ) -> float:
     """Check what ``layer.backward`` returns; as gradcheck, with everything in float64."""
-    grads, u = _run_backward(layer, inputs, seed)
+    function = _Function(layer, inputs, seed)
+    grads, u = function.backward()
     worst = 0.0
     for i, (x, grad) in enumerate(zip(inputs, grads, strict=False)):
+        if grad is None:
+            continue
         what = "gradient of the input" if len(inputs) == 1 else f"gradient of input {i}"
-        worst = max(
-            worst,
-            _check_direction(
-                lambda: layer.forward(*inputs), x, grad, u, what, seed + i, step, tolerance
-            ),
-        )
+        worst = max(worst, _check_direction(function, x, grad, u, what, seed + i, step, tolerance))
     return worst
 
 
 def check_parameter_gradients(
     layer: Module,
-    inputs: tuple[Tensor, ...],
+    inputs: Example,
     *,
     seed: int = 0,
     step: float = STEP,
@@ -88,40 +112,21 @@ def check_parameter_gradients(
 ) -> float:
     """Check what ``layer.backward`` adds to the gradient buffers; as check_input_gradients."""
     layer.zero_grad()
-    _, u = _run_backward(layer, inputs, seed)
+    function = _Function(layer, inputs, seed)
+    _, u = function.backward()
     worst = 0.0
     for i, (name, value, grad) in enumerate(list(layer.named_param())):
-        worst = max(
-            worst,
-            _check_direction(
-                lambda: layer.forward(*inputs),
-                value,
-                grad.clone(),
-                u,
-                f"gradient of {name}",
-                seed + 100 + i,
-                step,
-                tolerance,
-            ),
-        )
+        what, at = f"gradient of {name}", seed + 100 + i
+        found = _check_direction(function, value, grad.clone(), u, what, at, step, tolerance)
+        worst = max(worst, found)
     return worst
 
 
-def _run_backward(
-    layer: Module, inputs: tuple[Tensor, ...], seed: int
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return the gradients of the inputs, and the random cotangent u they belong to."""
-    y = layer.forward(*inputs)
-    u = normal(y.shape, torch.float64, seed + 7)
-    grads = layer.backward(u.clone())
-    return (grads,) if isinstance(grads, Tensor) else tuple(grads), u
-
-
 def _check_direction(
-    forward: Callable[[], Tensor],
+    forward: Callable[[], Example],
     at: Tensor,
     grad: Tensor,
-    u: Tensor,
+    u: Example,
     what: str,
     seed: int,
     step: float,
@@ -134,10 +139,10 @@ def _check_direction(
         )
     v = normal(at.shape, torch.float64, seed)
     jv = _central_difference(forward, at, v, step)
-    numeric, by_hand = float((u * jv).sum()), float((v * grad).sum())
+    numeric, by_hand = _product(u, jv), _product((v,), (grad,))
     # f's own rounding, 2⁻⁵³·|f|, comes out of the difference quotient divided by h
-    noise = 2**-50 / step * float(forward().norm())
-    scale = float(u.norm()) * (float(jv.norm()) + noise / tolerance)
+    noise = 2**-50 / step * _norm(forward())
+    scale = _norm(u) * (_norm(jv) + noise / tolerance)
     difference = abs(numeric - by_hand)
     if difference <= tolerance * scale:
         return difference / scale if scale else 0.0
@@ -149,28 +154,36 @@ def _check_direction(
     )
 
 
+def _product(a: Example, b: Example) -> float:
+    return sum(float((x * y).sum()) for x, y in zip(a, b, strict=True))
+
+
+def _norm(tensors: Example) -> float:
+    return math.hypot(*(float(x.norm()) for x in tensors))
+
+
 def _central_difference(
-    forward: Callable[[], Tensor], at: Tensor, v: Tensor, step: float
-) -> Tensor:
+    forward: Callable[[], Example], at: Tensor, v: Tensor, step: float
+) -> Example:
     """Return (f(at + h·v) − f(at − h·v)) / 2h, leaving ``at`` as it was, bit for bit."""
     kept = at.clone()
     at.copy_(kept + step * v)
-    above = forward().clone()
+    above = [y.clone() for y in forward()]
     at.copy_(kept - step * v)
-    below = forward().clone()
+    below = [y.clone() for y in forward()]
     at.copy_(kept)
-    return (above - below) / (2 * step)
+    return tuple((a - b) / (2 * step) for a, b in zip(above, below, strict=True))
 
 
 def _compare_elements(
-    forward: Callable[[], Tensor], at: Tensor, grad: Tensor, u: Tensor, what: str, step: float
+    forward: Callable[[], Example], at: Tensor, grad: Tensor, u: Example, what: str, step: float
 ) -> None:
     """Raise with the elements that are wrong; there are few enough to try each."""
     numeric = torch.zeros(at.numel(), dtype=torch.float64)
     for i in range(at.numel()):
         direction = torch.zeros(at.numel(), dtype=torch.float64)
         direction[i] = 1
-        numeric[i] = (u * _central_difference(forward, at, direction.view(at.shape), step)).sum()
+        numeric[i] = _product(u, _central_difference(forward, at, direction.view(at.shape), step))
     expected = numeric.view(at.shape)
     assert_close(
         grad, expected, f"{what} (expected: finite differences)", rtol=1e-5,

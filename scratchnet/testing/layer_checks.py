@@ -15,7 +15,9 @@ from scratchnet.testing import layer_invariance_checks as invariance
 from scratchnet.testing import layer_mode_checks as modes
 from scratchnet.testing import layer_parameter_checks as parameters
 from scratchnet.testing import layer_purity_checks as purity
+from scratchnet.testing import layer_state_checks as state
 from scratchnet.testing.checks import Check, OnFail, Result, run_checks
+from scratchnet.testing.settings import torch_settings
 from scratchnet.testing.subject import Example, Subject
 from scratchnet.testing.twins import Twin
 
@@ -24,10 +26,13 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     parameters.contract,
     parameters.parameters,
     parameters.gradient_buffers,
+    parameters.frozen,
     purity.inputs_untouched,
     purity.no_aliases,
     parameters.zero_grad,
     invariance.run_to_run,
+    state.noise,
+    state.reductions,
     gradients.float64,
     gradients.linear_backward,
     gradients.batch_sum,
@@ -35,6 +40,8 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     gradients.parameter_gradients,
     invariance.fresh_each_batch,
     parameters.accumulation,
+    state.used_twice,
+    state.changed_in_between,
     parameters.parameters_alone,
     gradients.twin_output,
     gradients.twin_gradients,
@@ -44,6 +51,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     invariance.threads,
     modes.backward_before_forward,
     modes.eval_mode,
+    state.complete_state,
     parameters.changes_of_dtype,
     copies.state_dict,
     copies.copies,
@@ -55,6 +63,20 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     errors.wrong_gradient,
 )
 NEED_A_TWIN = (gradients.twin_output, gradients.twin_gradients)
+# What a trait makes meaningless: other noise for one image than for it in a batch, for example.
+NOT_WITH = {
+    "stochastic": (
+        gradients.batch_sum,
+        gradients.twin_gradients,
+        invariance.batch_independence,
+        invariance.memory_layouts,
+    ),
+    "couples_batch": (
+        gradients.batch_sum,
+        invariance.batch_independence,
+        invariance.empty_batch,
+    ),
+}
 
 
 def check_layer(
@@ -66,6 +88,11 @@ def check_layer(
     on_fail: OnFail = "raise",
 ) -> list[Result]:
     """Check a layer: gradients against finite differences and a twin, and all that Module promises.
+
+    The layer's traits choose the checks: one that is ``stochastic`` gets the same random numbers
+    where results are compared, and is compared with its twin in eval mode; one that
+    ``couples_batch`` is checked on whole batches alone; one that ``eval_differs`` may give another
+    output in eval mode. See scratchnet.Module.
 
     Args:
         factory: makes a fresh layer each time, e.g. ``lambda: Conv2d(3, 8, 3)``. Choose more than
@@ -106,10 +133,21 @@ def layer_checks(
         factory, inputs, twin: as ``check_layer`` takes them.
         name: what messages call the layer; its class's name if None.
     """
-    subject = Subject(factory, inputs, twin)
-    name = name or type(factory()).__name__
-    return [
-        Check(check.__name__.removeprefix("_"), f"layer {name}", partial(check, subject))
-        for check in CHECKS
-        if twin is not None or check not in NEED_A_TWIN
-    ]
+    with torch_settings():  # making a layer may change them
+        subject = Subject(factory, inputs, twin)
+        name = name or type(factory()).__name__
+        return [
+            Check(check.__name__.removeprefix("_"), f"layer {name}", partial(check, subject))
+            for check in CHECKS
+            if _applies(check, subject)
+        ]
+
+
+def _applies(check: Callable[[Subject], str], subject: Subject) -> bool:
+    if check is state.noise:
+        return subject.has("stochastic")
+    if check is state.reductions:
+        return subject.has("reduction")
+    if check in NEED_A_TWIN and subject.twin is None:
+        return False
+    return not any(check in checks and subject.has(trait) for trait, checks in NOT_WITH.items())

@@ -13,7 +13,7 @@ import scratchnet
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits
-from scratchnet.testing.subject import Subject
+from scratchnet.testing.subject import Subject, dtype_of
 from scratchnet.testing.tensors import shares_memory
 
 
@@ -21,12 +21,17 @@ def state_dict(s: Subject) -> str:
     """A state goes from one layer into another, which then gives the same output."""
     first, second = s.make(), s.make()
     state = first.state_dict()
-    if list(state) != [name for name, _, _ in first.named_param()]:
-        raise ConformanceError(f"state_dict() has the keys {list(state)}, not the parameters'")
+    wanted = {name for name, _ in (*first.named_parameters(), *first.named_buffers())}
+    if not state.keys() <= wanted or not {n for n, _ in first.named_parameters()} <= state.keys():
+        raise ConformanceError(
+            f"state_dict() has the keys {list(state)}, not the parameters' and buffers' names "
+            f"{sorted(wanted)}"
+        )
     second.load_state_dict({name: value.clone() for name, value in state.items()})
     example = s.examples[0]
     what = "output after load_state_dict"
-    assert_same_bits(second.forward(*example), first.forward(*example), what)
+    for actual, expected in zip(s.forward(second, example), s.forward(first, example), strict=True):
+        assert_same_bits(actual, expected, what)
     if state:
         try:
             second.load_state_dict({})
@@ -49,14 +54,20 @@ def copies(s: Subject) -> str:
         twin = make(layer)
         if twin is layer:
             raise ConformanceError(f"{how} returned the layer itself")
-        y = layer.forward(*example)
-        assert_same_bits(twin.forward(*example), y, f"output of the {how}")
+        expected = s.forward(layer, example)
+        for actual, y in zip(s.forward(twin, example), expected, strict=True):
+            assert_same_bits(actual, y, f"output of the {how}")
         for (name, value, grad), (_, other, other_grad) in zip(
             layer.named_param(), twin.named_param(), strict=True
         ):
             if shares_memory(value, other) or shares_memory(grad, other_grad):
                 raise ConformanceError(f"the {how} shares the memory of {name} with its original")
-        twin.backward(torch.ones_like(y))
+        for (name, value), (_, other) in zip(
+            layer.named_buffers(), twin.named_buffers(), strict=True
+        ):
+            if shares_memory(value, other):
+                raise ConformanceError(f"the {how} shares the memory of {name} with its original")
+        s.backward(twin, tuple(torch.ones_like(y) for y in expected))
     return ""
 
 
@@ -72,7 +83,8 @@ def config(s: Subject) -> str:
         ) from error
     if again.config().keys() != arguments.keys() or repr(again) != repr(layer):
         raise ConformanceError(f"{layer!r} became {again!r} through its config()")
-    again.to(dtype=s.examples[0][0].dtype)
+    if (dtype := dtype_of(layer)) is not None:
+        again.to(dtype=dtype)
     for (name, value, _), (_, other, _) in zip(
         layer.named_param(), again.named_param(), strict=True
     ):
@@ -82,10 +94,12 @@ def config(s: Subject) -> str:
                 "made from config(): an argument is missing there"
             )
         other.copy_(value)
+    if s.has("stochastic"):  # the generator is no part of the configuration
+        layer.eval(), again.eval()
+    what = "output of a layer made from config() (expected: the layer's)"
     for example in s.examples:
-        y = layer.forward(*example)
-        what = "output of a layer made from config() (expected: the layer's)"
-        assert_same_bits(again.forward(*example), y, what)
+        for actual, y in zip(s.forward(again, example), s.forward(layer, example), strict=True):
+            assert_same_bits(actual, y, what)
     return ""
 
 

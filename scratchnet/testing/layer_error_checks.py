@@ -10,14 +10,18 @@ from scratchnet.testing.subject import Subject
 
 
 def wrong_inputs(s: Subject) -> str:
-    """What is not a floating-point tensor is refused in one line that names the layer."""
+    """What is no tensor, or one of the wrong kind, is refused in one line that names the layer."""
     layer = s.make()
     rest = s.examples[0][1:]
     first = s.examples[0][0]
     for what, wrong in (
         ("a list", first.flatten()[:3].tolist()),
         ("None", None),
-        ("an int64 tensor", first.round().long()),
+        (
+            ("an int64 tensor", first.round().long())
+            if first.is_floating_point()
+            else ("a float32 tensor", first.float())
+        ),
     ):
         try:
             layer.forward(wrong, *rest)
@@ -41,12 +45,12 @@ def wrong_gradient(s: Subject) -> str:
     """A gradient of another shape than the output's is refused, and adds nothing."""
     for example in s.examples:
         layer = s.make()
-        y = layer.forward(*example)
+        y, *others = s.forward(layer, example)
         if y.dim() == 0:
             continue
         wrong = torch.ones(*y.shape[:-1], y.shape[-1] + 1, dtype=y.dtype)
         try:
-            layer.backward(wrong)
+            layer.backward(wrong, *(torch.ones_like(other) for other in others))
         except Exception as error:
             if not str(error):
                 raise ConformanceError("a gradient of another shape: the error is empty") from error

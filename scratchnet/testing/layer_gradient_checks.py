@@ -7,10 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.testing.gradients import check_input_gradients, check_parameter_gradients
-from scratchnet.testing.subject import Example, Subject, results, shapes
+from scratchnet.testing.subject import (
+    Step,
+    Subject,
+    batch_size,
+    converted,
+    cotangents,
+    gradients,
+    results,
+    shapes,
+)
 from scratchnet.testing.tensors import normal
 from scratchnet.testing.twins import autograd
 
@@ -21,11 +29,10 @@ def linear_backward(s: Subject) -> str:
     """A gradient twice as large comes back twice as large: the chain rule is a product."""
     for example in s.examples:
         layer = s.make()
-        y = layer.forward(*example)
-        grad_y = normal(y.shape, y.dtype, 17)
-        once = _named_gradients(layer, s.backward(layer, grad_y))
+        step = s.step(layer, example)
+        once = gradients(layer, step.grads)
         layer.zero_grad()
-        twice = _named_gradients(layer, s.backward(layer, 2 * grad_y))
+        twice = gradients(layer, s.backward(layer, tuple(2 * g for g in step.grad_outputs)))
         for (what, actual), (_, single) in zip(twice, once, strict=True):
             try:
                 assert_close(actual, 2 * single, what, rtol=rounding(single.dtype))
@@ -38,24 +45,19 @@ def linear_backward(s: Subject) -> str:
     return ""
 
 
-def _named_gradients(layer: Module, of_inputs: Example) -> list[tuple[str, Tensor]]:
-    named = [(f"gradient of input {i}", grad.clone()) for i, grad in enumerate(of_inputs)]
-    return named + [(f"gradient of {name}", grad.clone()) for name, _, grad in layer.named_param()]
-
-
 def batch_sum(s: Subject) -> str:
     """A parameter's gradient for a batch is the sum of what its images give alone."""
     for example in s.examples:
-        n = example[0].shape[0] if example[0].dim() >= 2 else 0
         together = s.make()
         step = s.step(together, example)
-        if n < 2 or step.y.dim() < 1 or step.y.shape[0] != n:
+        n = batch_size(example, step.outputs)
+        if n < 2:
             continue
         parts: dict[str, list[Tensor]] = {}
         for i in range(n):
             alone = s.like(together)
-            alone.forward(*(x[i : i + 1] for x in example))
-            s.backward(alone, step.grad_y[i : i + 1])
+            s.forward(alone, tuple(x[i : i + 1] for x in example))
+            s.backward(alone, tuple(g[i : i + 1] for g in step.grad_outputs))
             for name, _, grad in alone.named_param():
                 parts.setdefault(name, []).append(grad.clone())
         for name, _, grad in together.named_param():
@@ -90,7 +92,9 @@ def _differences(s: Subject, check: Callable[..., float]) -> str:
 
 
 def twin_output(s: Subject) -> str:
-    """The output equals the twin's, in float32 and float64."""
+    """The output equals the twin's, in float32 and float64, and so do buffers of the same names
+    afterwards. A stochastic layer is compared in eval mode.
+    """
     return _against_twin(s, gradients=False)
 
 
@@ -104,18 +108,37 @@ def _against_twin(s: Subject, *, gradients: bool) -> str:
     worst = 0.0
     for dtype in DTYPES:
         for example in s.examples:
-            inputs = tuple(x.to(dtype) for x in example)
+            inputs = converted(example, dtype)
             layer = s.make(dtype)
-            step = s.step(layer, inputs)
-            y, of_inputs, of_parameters = autograd(s.twin, inputs, layer, step.grad_y)
+            before = s.like(layer)
+            if s.has("stochastic"):
+                outputs = s.forward(layer.eval(), inputs)
+                step = Step(outputs, cotangents(outputs, 17), ())
+            else:
+                step = s.step(layer, inputs)
+            theirs = autograd(s.twin, inputs, before.train(layer.training), step.grad_outputs)
             if not gradients:
-                pairs = [(f"output for {shapes(inputs)}", step.y, y)]
+                pairs = [
+                    (f"{what} for {shapes(inputs)}", own, other)
+                    for (what, own), other in zip(
+                        results(layer, step), theirs.outputs, strict=False
+                    )
+                ] + [
+                    (
+                        f"buffer {name} after a forward of {shapes(inputs)}",
+                        own,
+                        theirs.buffers[name],
+                    )
+                    for name, own in layer.named_buffers()
+                    if name in theirs.buffers
+                ]
             else:
                 pairs = [
-                    (f"gradient of input {i} of {shapes(inputs)}", own, theirs)
-                    for i, (own, theirs) in enumerate(zip(step.grads, of_inputs, strict=False))
+                    (f"gradient of input {i} of {shapes(inputs)}", own, other)
+                    for i, (own, other) in enumerate(zip(step.grads, theirs.inputs, strict=False))
+                    if own is not None and other is not None
                 ] + [
-                    (f"gradient of {name} for {shapes(inputs)}", grad, of_parameters[name])
+                    (f"gradient of {name} for {shapes(inputs)}", grad, theirs.parameters[name])
                     for name, _, grad in layer.named_param()
                 ]
             for what, actual, expected in pairs:
@@ -143,9 +166,12 @@ def float64(s: Subject) -> str:
                 )
         single = s.make(torch.float32)
         double = s.like(single).to(dtype=torch.float64)
-        y = single.forward(*(x.float() for x in example))
-        if y.dtype != torch.float32:
-            raise ConformanceError(f"the output of float32 inputs is {y.dtype}")
-        wide = double.forward(*(x.float().double() for x in example))
-        assert_close(y.double(), wide, "float32 output against float64", rtol=1e-4)
+        if s.has("stochastic"):  # the two would draw other numbers
+            single.eval(), double.eval()
+        narrow = converted(example, torch.float32)
+        wide = s.forward(double, converted(narrow, torch.float64))
+        for y, expected in zip(s.forward(single, narrow), wide, strict=True):
+            if y.dtype != torch.float32:
+                raise ConformanceError(f"the output of float32 inputs is {y.dtype}")
+            assert_close(y.double(), expected, "float32 output against float64", rtol=1e-4)
     return ""

@@ -14,7 +14,15 @@ from scratchnet.testing.closeness import (
     assert_same_bits,
     rounding,
 )
-from scratchnet.testing.subject import Example, Step, Subject, results, shapes
+from scratchnet.testing.subject import (
+    Example,
+    Step,
+    Subject,
+    altered,
+    batch_size,
+    results,
+    shapes,
+)
 from scratchnet.testing.tensors import laid_out
 from scratchnet.testing.threads import torch_threads
 
@@ -35,9 +43,9 @@ def run_to_run(s: Subject) -> str:
 
 def fresh_each_batch(s: Subject) -> str:
     """A batch gives what a fresh layer gives for it, whatever came before."""
-    for before, after in _successions(s.examples):
+    for before, after in _successions(s.examples, s.has("couples_batch")):
         used = s.make()
-        s.step(used, before)
+        s.step(used, before, seed=1)
         used.zero_grad()
         fresh = s.like(used)
         actual_ones = results(used, s.step(used, after))
@@ -48,11 +56,11 @@ def fresh_each_batch(s: Subject) -> str:
     return ""
 
 
-def _successions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
+def _successions(examples: list[Example], couples_batch: bool) -> Iterator[tuple[Example, Example]]:
     for i, example in enumerate(examples):
         yield examples[i - 1], example
-        yield tuple(0.5 * x.flip(-1) for x in example), example
-        if example[0].dim() >= 2 and example[0].shape[0] >= 2:
+        yield altered(example), example
+        if not couples_batch and example[0].dim() >= 2 and example[0].shape[0] >= 2:
             yield example, tuple(x[1:] for x in example)
             yield tuple(x[1:] for x in example), example
 
@@ -60,20 +68,22 @@ def _successions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
 def batch_independence(s: Subject) -> str:
     """Each image's output and gradient are what they are without the others."""
     for example in s.examples:
-        n = example[0].shape[0] if example[0].dim() >= 2 else 0
         whole_layer = s.make()
         step = s.step(whole_layer, example)
-        if n < 2 or step.y.dim() < 1 or step.y.shape[0] != n:
-            continue
-        for i in range(min(n, 3)):
+        n = batch_size(example, step.outputs)
+        for i in range(min(n, 3) if n > 1 else 0):
             layer = s.like(whole_layer)
-            y = layer.forward(*(x[i : i + 1] for x in example))
-            grads = s.backward(layer, step.grad_y[i : i + 1])
-            rtol = rounding(y.dtype)
-            assert_close(y, step.y[i : i + 1], f"output of image {i} alone", rtol=rtol)
-            for alone, together in zip(grads, step.grads, strict=True):
-                what = f"input gradient of image {i} alone"
-                assert_close(alone, together[i : i + 1], what, rtol=rtol)
+            hint = f"of image {i} alone (it may depend on others if couples_batch = True)"
+            outputs = s.forward(layer, tuple(x[i : i + 1] for x in example))
+            grads = s.backward(layer, tuple(g[i : i + 1] for g in step.grad_outputs))
+            for what, alone_ones, together_ones in (
+                ("output", outputs, step.outputs),
+                ("input gradient", grads, step.grads),
+            ):
+                for alone, together in zip(alone_ones, together_ones, strict=True):
+                    if alone is not None and together is not None:
+                        whole = together[i : i + 1]
+                        assert_close(alone, whole, f"{what} {hint}", rtol=rounding(whole.dtype))
     return ""
 
 
@@ -83,15 +93,16 @@ def empty_batch(s: Subject) -> str:
         if example[0].dim() < 2:
             continue
         layer = s.make()
-        usual = layer.forward(*example)
-        if usual.dim() < 1 or usual.shape[0] != example[0].shape[0]:
+        usual = s.forward(layer, example)
+        if not batch_size(example, usual):
             continue
         step = s.step(layer, tuple(x[:0] for x in example))
-        wanted = (0, *usual.shape[1:])
-        if step.y.shape != wanted:
-            raise ConformanceError(f"expected the output {wanted}, got {tuple(step.y.shape)}")
+        for y, before in zip(step.outputs, usual, strict=True):
+            wanted = (0, *before.shape[1:])
+            if y.shape != wanted:
+                raise ConformanceError(f"expected the output {wanted}, got {tuple(y.shape)}")
         for x, grad in zip(example, step.grads, strict=False):
-            if grad.shape != x[:0].shape:
+            if grad is not None and grad.shape != x[:0].shape:
                 raise ConformanceError(
                     f"expected the gradient {tuple(x[:0].shape)}, got {tuple(grad.shape)}"
                 )
@@ -112,9 +123,9 @@ def memory_layouts(s: Subject) -> str:
             if layout == "expanded":
                 continue
             layer = s.like(plain)
-            y = layer.forward(*(_relaid(x, layout) for x in example))
-            grads = s.backward(layer, _relaid(expected.grad_y, layout))
-            step = Step(y, expected.grad_y, grads)
+            outputs = s.forward(layer, tuple(_relaid(x, layout) for x in example))
+            grads = s.backward(layer, tuple(_relaid(g, layout) for g in expected.grad_outputs))
+            step = Step(outputs, expected.grad_outputs, grads)
             for (what, actual), (_, same) in zip(
                 results(layer, step), results(plain, expected), strict=True
             ):
@@ -126,7 +137,8 @@ def memory_layouts(s: Subject) -> str:
 def _relaid(x: Tensor, layout: str) -> Tensor:
     if x.dim() == 4:
         return laid_out(x, layout)
-    return torch.stack([x, torch.full_like(x, float("nan"))], -1)[..., 0]
+    hole = float("nan") if x.is_floating_point() else -1
+    return torch.stack([x, torch.full_like(x, hole)], -1)[..., 0]
 
 
 def threads(s: Subject) -> str:

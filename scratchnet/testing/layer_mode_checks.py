@@ -16,33 +16,46 @@ from scratchnet.testing.subject import Subject
 
 def backward_before_forward(s: Subject) -> str:
     """backward without a forward is one clear error."""
-    usual = s.make()
-    y = usual.forward(*s.examples[0])
-    _assert_order_error(lambda: s.make(y.dtype).backward(torch.zeros_like(y)), "before forward")
+    zeros = [torch.zeros_like(y) for y in s.forward(s.make(), s.examples[0])]
+    _assert_order_error(lambda: s.make().backward(*zeros), "before forward")
     return ""
 
 
 def eval_mode(s: Subject) -> str:
-    """eval() gives the same output and keeps nothing; train() brings backward back."""
+    """eval() gives the same output (unless eval_differs: then only one output, whatever the noise),
+    keeps nothing and changes no buffer; train() brings backward back.
+    """
     for example in s.examples:
         layer = s.make()
-        y = layer.forward(*example)
+        outputs = s.forward(layer, example)
+        zeros = [torch.zeros_like(y) for y in outputs]
         if layer.eval() is not layer or _in_training(layer):
             raise ConformanceError("eval() is expected to return the layer, with training False")
         held = _tensors_held(layer)
         copies = tuple(x.clone() for x in example)
-        assert_same_bits(layer.forward(*copies), y, "output in eval mode")
+        before = [(name, b, b.clone()) for name, b in layer.named_buffers()]
+        evaluated = s.forward(layer, copies, noise=1)
+        for (name, old, value), (_, now) in zip(before, layer.named_buffers(), strict=True):
+            if now is not old or not torch.equal(now, value):
+                raise ConformanceError(
+                    f"buffer {name} changed in eval mode: change it only if self.training"
+                )
+        hint = "output in eval mode (it may differ if eval_differs = True)"
+        if s.has("eval_differs"):
+            outputs, hint = s.forward(layer, copies, noise=2), "a second output in eval mode"
+        for actual, expected in zip(evaluated, outputs, strict=True):
+            assert_same_bits(actual, expected, hint)
         new = _tensors_held(layer).keys() - held.keys()
         if new:
             names = ", ".join(sorted({_tensors_held(layer)[i] for i in new}))
             raise ConformanceError(
                 f"forward in eval mode keeps a tensor in {names}: use save(), which does not"
             )
-        _assert_order_error(partial(layer.backward, torch.zeros_like(y)), "in eval mode")
+        _assert_order_error(partial(layer.backward, *zeros), "in eval mode")
         if layer.train() is not layer or not _in_training(layer):
             raise ConformanceError("train() is expected to return the layer, with training True")
-        layer.forward(*example)
-        layer.backward(torch.zeros_like(y))
+        s.forward(layer, example)
+        layer.backward(*zeros)
     return ""
 
 

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from scratchnet.layers.module import API_VERSION, Module
+from scratchnet.layers.parameter import Parameter
 from scratchnet.testing.closeness import (
     ConformanceError,
     assert_close,
     assert_same_bits,
     rounding,
 )
-from scratchnet.testing.subject import Subject
+from scratchnet.testing.subject import Subject, dtype_of
 
 
 def contract(s: Subject) -> str:
@@ -22,10 +23,21 @@ def contract(s: Subject) -> str:
         if layer.api_version != API_VERSION:
             raise ConformanceError(f"api_version is {layer.api_version}, expected {API_VERSION}")
         step = s.step(layer, example)
-        if step.y.dtype != example[0].dtype:
-            raise ConformanceError(f"the output of {example[0].dtype} inputs is {step.y.dtype}")
+        floating = (x.dtype for x in example if x.is_floating_point())
+        dtype = next(floating, None) or dtype_of(layer)
+        for y in step.outputs:
+            if dtype is not None and y.dtype != dtype:
+                raise ConformanceError(f"the output of {dtype} inputs is {y.dtype}")
         for i, (x, grad) in enumerate(zip(example, step.grads, strict=False)):
-            if grad.shape != x.shape or grad.dtype != x.dtype:
+            if not x.is_floating_point():
+                if grad is not None:
+                    raise ConformanceError(
+                        f"backward is expected to return None as the gradient of input {i}, which "
+                        f"is of {x.dtype}: integers have no derivative; got {grad.dtype}"
+                    )
+            elif grad is None:
+                raise ConformanceError(f"backward returned None as the gradient of input {i}")
+            elif grad.shape != x.shape or grad.dtype != x.dtype:
                 raise ConformanceError(
                     f"backward is expected to return a gradient like input {i}, "
                     f"{tuple(x.shape)} {x.dtype}; got {tuple(grad.shape)} {grad.dtype}"
@@ -48,6 +60,8 @@ def parameters(s: Subject) -> str:
     for (name, value, grad), (listed, listed_grad) in zip(layer.named_param(), pairs, strict=True):
         if listed is not value or listed_grad is not grad:
             raise ConformanceError(f"param() and named_param() list different tensors for {name}")
+        if not isinstance(value, Parameter):
+            raise ConformanceError(f"{name} is a plain tensor: create it with add_parameter()")
         if value.shape != grad.shape or value.dtype != grad.dtype:
             raise ConformanceError(
                 f"the gradient of {name} is expected like it, {tuple(value.shape)} {value.dtype}; "
@@ -63,6 +77,11 @@ def parameters(s: Subject) -> str:
             owners[address] = what
         if bool((grad != 0).any()):
             raise ConformanceError(f"the gradient of {name} is not 0 in a fresh layer")
+        if value.grad is not grad:
+            raise ConformanceError(
+                f"{name}.grad is not the buffer grad_{name}: add_parameter() makes both; replace "
+                "neither"
+            )
     return f"{len(pairs)} parameters, {sum(value.numel() for value, _ in pairs)} numbers"
 
 
@@ -111,9 +130,9 @@ def accumulation(s: Subject) -> str:
         s.step(layer, example, seed=1)
         _assert_sums(layer, first, second, "two batches")
         layer.zero_grad()
-        layer.forward(*example)
-        layer.backward(step.grad_y)
-        layer.backward(step.grad_y)
+        s.forward(layer, example)
+        s.backward(layer, step.grad_outputs)
+        s.backward(layer, step.grad_outputs)
         _assert_sums(layer, first, first, "one forward and two backwards")
     return ""
 
@@ -142,13 +161,37 @@ def parameters_alone(s: Subject) -> str:
         layer = s.make()
         step = s.step(layer, example)
         alone = s.like(layer)
-        alone.forward(*example)
-        alone.backward_parameters(step.grad_y)
+        s.forward(alone, example)
+        alone.backward_parameters(*step.grad_outputs)
         for (name, _, grad), (_, _, expected) in zip(
             alone.named_param(), layer.named_param(), strict=True
         ):
             what = f"gradient of {name} by backward_parameters (expected: backward's)"
             assert_close(grad, expected, what, rtol=rounding(expected.dtype))
+    return ""
+
+
+def frozen(s: Subject) -> str:
+    """Frozen parameters are not in param(), and neither a pass nor an optimizer moves them; thawed
+    they are there again.
+    """
+    layer = s.make()
+    pairs = layer.param()
+    before = [(name, value, value.clone()) for name, value in layer.named_parameters()]
+    layer.requires_grad_(False)
+    for name, _, _ in layer.named_param():
+        raise ConformanceError(
+            f"param() lists {name}, which is frozen: an optimizer would move it; leave "
+            "named_param() as Module has it"
+        )
+    s.step(layer, s.examples[0])
+    if before:
+        torch.optim.SGD(layer.parameters(), 0.5, weight_decay=0.5).step()
+    for name, value, old in before:
+        assert_same_bits(value, old, f"{name}, which is frozen, after a step (expected: as before)")
+    layer.requires_grad_()
+    if [id(value) for value, _ in layer.param()] != [id(value) for value, _ in pairs]:
+        raise ConformanceError("param() lists other parameters after freezing and thawing")
     return ""
 
 

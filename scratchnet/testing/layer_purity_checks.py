@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits
-from scratchnet.testing.subject import Subject
+from scratchnet.testing.settings import STATES, current_settings, torch_settings
+from scratchnet.testing.subject import Subject, cotangents, dtype_of
 from scratchnet.testing.tensors import shares_memory
 
 
@@ -15,13 +18,13 @@ def inputs_untouched(s: Subject) -> str:
         layer = s.make()
         kept = [x.clone() for x in example]
         values = {name: value.clone() for name, value, _ in layer.named_param()}
-        y = layer.forward(*example)
-        grad_y = torch.randn(y.shape, generator=torch.Generator().manual_seed(3)).to(y.dtype)
-        kept_grad = grad_y.clone()
+        grad_outputs = cotangents(s.forward(layer, example), 3)
+        kept_grads = [g.clone() for g in grad_outputs]
         for i, (x, same) in enumerate(zip(example, kept, strict=True)):
             assert_same_bits(x, same, f"forward wrote to input {i}")
-        layer.backward(grad_y)
-        assert_same_bits(grad_y, kept_grad, "backward wrote to the gradient it was given")
+        s.backward(layer, grad_outputs)
+        for grad, same in zip(grad_outputs, kept_grads, strict=True):
+            assert_same_bits(grad, same, "backward wrote to the gradient it was given")
         for i, (x, same) in enumerate(zip(example, kept, strict=True)):
             assert_same_bits(x, same, f"backward wrote to input {i}")
         for name, value, _ in layer.named_param():
@@ -37,11 +40,11 @@ def no_aliases(s: Subject) -> str:
         own = {"a parameter": [v for v, _ in layer.param()]}
         own["a gradient buffer"] = [g for _, g in layer.param()]
         for what, results, others in (
-            ("the output", (step.y,), {"the input": list(example), **own}),
+            ("the output", step.outputs, {"the input": list(example), **own}),
             (
                 "the input's gradient",
-                step.grads,
-                {"the gradient it was given": [step.grad_y], **own},
+                [grad for grad in step.grads if grad is not None],
+                {"the gradient it was given": list(step.grad_outputs), **own},
             ),
         ):
             for result in results:
@@ -57,14 +60,18 @@ def no_graph(s: Subject) -> str:
     """Nothing that comes out belongs to an autograd graph, even if the inputs do."""
     for example in s.examples:
         layer = s.make()
-        y = layer.forward(*((x.clone().requires_grad_() * 1) for x in example))
-        if y.requires_grad:
+        recorded = tuple(
+            x.clone().requires_grad_() * 1 if x.is_floating_point() else x for x in example
+        )
+        outputs = s.forward(layer, recorded)
+        if any(y.requires_grad for y in outputs):
             raise ConformanceError(
                 "the output has a grad_fn: the layer computes on an input that requires a "
                 "gradient; check_tensor() detaches it"
             )
-        for grad in s.backward(layer, torch.ones_like(y).requires_grad_() * 1):
-            if grad.requires_grad:
+        ones = tuple(torch.ones_like(y).requires_grad_() * 1 for y in outputs)
+        for grad in s.backward(layer, ones):
+            if grad is not None and grad.requires_grad:
                 raise ConformanceError(
                     "the input's gradient has a grad_fn: check_grad() detaches what is given"
                 )
@@ -80,18 +87,33 @@ def _recorded(tensor: torch.Tensor) -> bool:
 
 
 def global_state(s: Subject) -> str:
-    """torch's default dtype, grad mode, threads and random numbers are left alone."""
-    layer = s.make()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(8191)  # a state that no layer will happen to set
-        before, random = _global_state(), torch.get_rng_state()
-        s.step(layer, s.examples[0])
-        if _global_state() != before:
-            raise ConformanceError(f"torch's settings were {before}, and are {_global_state()}")
-        if not torch.equal(torch.get_rng_state(), random):
-            raise ConformanceError("forward or backward seeds torch's global generator or draws")
+    """torch's settings, and its random numbers unless the layer is stochastic, are left alone: when
+    the layer is made, by forward and by backward.
+    """
+    example, dtype, stochastic = s.examples[0], dtype_of(s.make()), s.has("stochastic")
+    for settings in STATES:
+        with torch_settings(settings), torch.random.fork_rng(devices=[]):
+            before = current_settings()
+            layer = s.make(dtype)
+            _assert_untouched(before, "making the layer changes")
+            torch.manual_seed(8191)  # a state that no layer will happen to set
+            random = torch.get_rng_state()
+            outputs = s.forward(layer, example)
+            _assert_untouched(before, "forward changes")
+            s.backward(layer, cotangents(outputs, 17))
+            _assert_untouched(before, "backward changes")
+            if not stochastic and not torch.equal(torch.get_rng_state(), random):
+                raise ConformanceError(
+                    "forward or backward seeds torch's global generator or draws from it: a layer "
+                    "that draws in forward says stochastic = True"
+                )
     return ""
 
 
-def _global_state() -> tuple[object, ...]:
-    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+def _assert_untouched(before: Mapping[str, object], what: str) -> None:
+    for name, value in current_settings().items():
+        if before[name] != value:
+            raise ConformanceError(
+                f"{what} torch's {name} from {before[name]} to {value}, for everyone: set it back, "
+                "or compute without it"
+            )

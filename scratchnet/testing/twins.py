@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ from scratchnet.interop import to_torch
 from scratchnet.layers.module import Module
 from scratchnet.testing.closeness import ConformanceError, shape_hint
 
-Twin = nn.Module | Callable[..., Tensor]
+Twin = nn.Module | Callable[..., Any]
 
 
 def torch_twin(layer: Module) -> Twin | None:
@@ -55,12 +57,14 @@ class _Function(nn.Module):
 
 
 def share_parameters(layer: Module, twin: nn.Module) -> None:
-    """Copy the layer's parameters into ``twin``, by name, or in order where the names differ.
+    """Copy the layer's parameters into ``twin``, by name, or in order where the names differ; and
+    the buffers of the same names.
 
     Raises:
         ConformanceError: number or shapes of the parameters differ.
     """
-    own, theirs = layer.state_dict(), twin.state_dict()
+    own: dict[str, Tensor] = dict(layer.named_parameters())
+    theirs: dict[str, Tensor] = dict(twin.named_parameters())
     shapes = [tuple(t.shape) for t in own.values()]
     if own.keys() != theirs.keys() and shapes == [tuple(t.shape) for t in theirs.values()]:
         own = dict(zip(theirs, own.values(), strict=True))
@@ -73,54 +77,71 @@ def share_parameters(layer: Module, twin: nn.Module) -> None:
     dtype = next((t.dtype for t in own.values()), None)
     if dtype is not None:
         twin.to(dtype)
-    twin.load_state_dict({k: t.detach().clone() for k, t in own.items()})
+    own |= dict(layer.named_buffers())
+    with torch.no_grad():
+        for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
+            if name in own:
+                tensor.copy_(own[name].detach())
+
+
+@dataclass(frozen=True)
+class Autograd:
+    """What a twin gave: outputs, gradients of the inputs (None for integers) and of the parameters
+    by the layer's names, and its buffers afterwards.
+    """
+
+    outputs: tuple[Tensor, ...]
+    inputs: list[Tensor | None]
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
 
 
 def autograd(
-    twin: Twin, inputs: Sequence[Tensor], layer: Module, grad_y: Tensor
-) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-    """Run ``twin`` under autograd with the layer's parameters.
+    twin: Twin, inputs: Sequence[Tensor], layer: Module, grad_outputs: Sequence[Tensor]
+) -> Autograd:
+    """Run ``twin`` under autograd with the layer's parameters, in the layer's mode.
 
     Args:
         twin: a module, whose parameters are overwritten with the layer's; or a function that is
             called with the inputs and then the layer's parameters, in order.
         inputs: as the layer's forward takes them.
         layer: whose parameters to use.
-        grad_y: the gradient of the output.
-
-    Returns:
-        The output, the gradients of the inputs, and the gradients of the parameters by the layer's
-        names.
+        grad_outputs: the gradients of the outputs.
 
     Raises:
-        ConformanceError: the twin's output has another shape than grad_y.
+        ConformanceError: the twin's output has another shape than the layer's.
     """
-    leaves = [x.detach().clone().requires_grad_() for x in inputs]
-    names = [name for name, _, _ in layer.named_param()]
+    leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    names = [name for name, _ in layer.named_parameters()]
     with torch.enable_grad():
         if isinstance(twin, nn.Module):
-            share_parameters(layer, twin)
+            share_parameters(layer, twin.train(layer.training))
             parameters = list(twin.parameters())
             named = dict(twin.named_parameters())
             if set(named) == set(names):
                 parameters = [named[name] for name in names]
             y = twin(*leaves)
         else:
-            parameters = [
-                nn.Parameter(value.detach().clone()) for _, value, _ in layer.named_param()
-            ]
+            parameters = [nn.Parameter(value.detach().clone()) for value in layer.parameters()]
             y = twin(*leaves, *parameters)
-        if y.shape != grad_y.shape:
-            raise ConformanceError(
-                f"output: expected the shape {tuple(y.shape)} of the twin's, "
-                f"got {tuple(grad_y.shape)}" + shape_hint(grad_y.shape, y.shape)
-            )
+        outputs = y if isinstance(y, tuple) else (y,)
+        for y, grad_y in zip(outputs, grad_outputs, strict=True):
+            if y.shape != grad_y.shape:
+                raise ConformanceError(
+                    f"output: expected the shape {tuple(y.shape)} of the twin's, "
+                    f"got {tuple(grad_y.shape)}" + shape_hint(grad_y.shape, y.shape)
+                )
         # a scalar, because autograd spends seconds on imports before it takes a gradient in
-        grads = torch.autograd.grad(
-            (y * grad_y).sum(), [*leaves, *parameters], allow_unused=True, materialize_grads=True
+        total = sum((y * g).sum() for y, g in zip(outputs, grad_outputs, strict=True))
+        wanted = [t for t in (*leaves, *parameters) if t.requires_grad]
+        grads = iter(
+            torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)
+            if total.requires_grad
+            else [torch.zeros_like(t) for t in wanted]
         )
-    return (
-        y.detach(),
-        list(grads[: len(leaves)]),
-        dict(zip(names, grads[len(leaves) :], strict=True)),
+    return Autograd(
+        tuple(y.detach() for y in outputs),
+        [next(grads) if x.requires_grad else None for x in leaves],
+        {name: next(grads) for name in names},
+        dict(twin.named_buffers()) if isinstance(twin, nn.Module) else {},
     )

@@ -36,7 +36,7 @@ def test_a_layer_against_its_counterpart_or_the_other_backends(name: str) -> Non
     assert subject.x.shape[2:] == (64, 64)
     plan = Plan(layer=name, inputs=[(2, subject.x.shape[1], 9, 7)], threads=[1], rounds=1)
     bench = Bench(plan)
-    bench.orders.clear()
+    bench.memory.clear()
     for contest in bench.run("").contests:
         assert contest.left_out == {}
         assert contest.case.images == 2
@@ -61,7 +61,7 @@ def test_a_layer_of_ones_own_and_its_example() -> None:
         assert subject.x.shape == (16, 4, 64, 64)
         assert one_layer.backends_of(subject) == ["auto"]
         bench = Bench(Plan(layer="own", inputs=[(2, 3)], threads=[1], rounds=1))
-        bench.orders.clear()
+        bench.memory.clear()
         assert [list(c.timings) for c in bench.run("").contests] == [["scratchnet"]] * 2
         (picky,) = one_layer.subjects("picky", None, [])
         assert picky.x.shape == (4, 5)
@@ -112,10 +112,9 @@ def half(x: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
 def test_a_layer_of_ones_own_beside_its_twin(kind: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Slope, "kind", kind)
     bench = Bench(Plan(layer=f"{__name__}:Slope", inputs=[(2, 3, 5, 4)], threads=[1], rounds=1))
-    assert {order.contestant for orders in bench.orders.values() for order in orders} == {
-        "scratchnet", "torch.nn", "torch.nn channels_last",
-    }  # fmt: skip
-    bench.orders.clear()
+    (case,) = bench.memory.values()
+    assert {*case.contestants} == {"scratchnet", "torch.nn", "torch.nn channels_last"}
+    bench.memory.clear()
     for contest in bench.run("").contests:
         assert set(contest.timings) >= {"torch.nn", "torch.nn channels_last"}
         assert contest.wrong == (["scratchnet"] if kind is half else [])
@@ -146,7 +145,7 @@ def test_a_layer_on_a_wrong_backend_is_not_timed() -> None:
     wrong = "mutants.backends:OverlapsForgotten"
     plan = Plan(layer="Conv2d", inputs=[(1, 32, 5, 5)], backends=["auto", wrong])
     bench = Bench(replace(plan, threads=[1], rounds=1))
-    bench.orders.clear()
+    bench.memory.clear()
     both, forward = bench.run("").contests
     assert "gradient of the input" in both.left_out[f"scratchnet {wrong}"]
     assert forward.left_out == {}

@@ -15,7 +15,7 @@ import scratchnet
 from scratchnet.bench import Bench
 from scratchnet.bench.algebra import with_better_algebra
 from scratchnet.bench.contest import Contest
-from scratchnet.bench.step import contestant
+from scratchnet.bench.step import torchs
 from scratchnet.errors import ArgumentError
 from scratchnet.interop import to_torch
 
@@ -44,8 +44,8 @@ def test_the_better_algebra_computes_the_same(
 def test_a_compiled_step_starts_from_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda net: net)
     for trains in (True, False):
-        eager = contestant("torch eager", torch.float32, trains, 1).outcome()
-        compiled = contestant("torch.compile", torch.float32, trains, 1).outcome()
+        eager = torchs("torch eager", torch.float32, trains, 1).outcome()
+        compiled = torchs("torch.compile", torch.float32, trains, 1).outcome()
         assert all(torch.equal(compiled[name], value) for name, value in eager.items())
 
 
@@ -66,7 +66,7 @@ def test_a_compilation_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPa
 
 
 OWN_STEP = """
-from scratchnet.bench.networks import Ours, first_steps
+from scratchnet.bench.contestants import Ours, first_steps
 from scratchnet import SGD
 
 class Step:
@@ -175,7 +175,7 @@ for line in sys.stdin:
 def test_jax_is_asked_by_pipe_and_checked_like_everyone(
     factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    truth = contestant("torch eager", torch.float32, True, 1).outcome()
+    truth = torchs("torch eager", torch.float32, True, 1).outcome()
     extra = {f"truth {k.removeprefix('gradient of ')}": v.numpy() for k, v in truth.items()}
     save = np.savez
     monkeypatch.setattr(np, "savez", lambda file, **arrays: save(file, **{**arrays, **extra}))

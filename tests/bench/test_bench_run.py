@@ -12,7 +12,7 @@ from contests import SMALL
 import scratchnet
 from scratchnet.bench import SECTIONS, Bench, Plan, Result, text, write_report
 from scratchnet.bench.convolutions import SHAPES
-from scratchnet.bench.memory import Memory, Order
+from scratchnet.bench.memory import Memory
 from scratchnet.bench.race import BLOCK
 from scratchnet.errors import ArgumentError
 
@@ -44,10 +44,10 @@ def test_what_is_reported_as_work_is_what_was_announced() -> None:
 
 
 def test_memory_is_measured_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    def needed(order: Order) -> Memory:
-        if order.contestant == "torch eager channels_last":
+    def needed(name: str, make: object, images: int, threads: int) -> Memory:
+        if name == "torch eager channels_last":
             raise scratchnet.ScratchnetError("no room")
-        return Memory(5, 5 + order.batch * order.threads)
+        return Memory(5, 5 + images * threads)
 
     monkeypatch.setattr("scratchnet.bench.memory.measure", needed)
     found = Bench(Plan(sections=["memory"], threads=[3], backends=["cpp", "reference"])).run("")

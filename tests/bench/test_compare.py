@@ -16,10 +16,10 @@ from page import read_page
 from PIL import Image
 
 import scratchnet
-from scratchnet.bench import DEFAULTS, Comparison, compare, summary, work, write_report
+from scratchnet.bench import DEFAULTS, Comparison, compare, work, write_report
 from scratchnet.bench.contest import OURS
 from scratchnet.bench.learning import TORCH, TORCH_LAST, Trace, contestant
-from scratchnet.bench.memory import Memory, Order, measure, peak
+from scratchnet.bench.memory import Memory, measure, peak
 from scratchnet.errors import ArgumentError
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
@@ -85,7 +85,7 @@ def test_a_wrong_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratchnet.Sigmoid, "backward", wrong)
     found = run()
     assert not found.losses.equal
-    assert "NOT equal" in summary.equality(found)
+    assert "NOT equal" in found.equality()
     worst = {n: max(row.errors[n] for row in found.gradients) for n in found.names}
     assert worst[OURS] > 5e-6 > worst[TORCH]
 
@@ -190,7 +190,7 @@ def test_times_are_medians_without_the_first_step(result: Comparison) -> None:
 def test_quality_is_mean_and_sample_deviation(result: Comparison) -> None:
     made = handmade(result)
     assert made.psnr(OURS) == [(21, pytest.approx(math.sqrt(2))), (23, pytest.approx(math.sqrt(8)))]
-    head, rows = summary.table(made)
+    head, rows = made.table()
     assert head == ["", OURS, TORCH]
     table = {what: figures for what, *figures in rows}
     assert table["validation PSNR (dB)"] == ["23.00 ± 2.83", "23.00"]
@@ -201,7 +201,7 @@ def test_quality_is_mean_and_sample_deviation(result: Comparison) -> None:
 
 def test_memory_is_shown_where_it_was_measured(result: Comparison) -> None:
     needed = {OURS: Memory(100_000_000, 101_000_000), TORCH: Memory(100_000_000, 130_000_000)}
-    table = {w: f for w, *f in summary.table(replace(handmade(result), memory=needed))[1]}
+    table = {w: f for w, *f in replace(handmade(result), memory=needed).table()[1]}
     assert table["peak memory (MB)"] == ["101", "130"]
     assert table["of it since the first step (MB)"] == ["1", "30"]
 
@@ -209,9 +209,8 @@ def test_memory_is_shown_where_it_was_measured(result: Comparison) -> None:
 # -- memory ----------------------------------------------------------------------------------------
 
 
-def order(name: str, config: TrainConfig, side: int) -> Order:
-    make = partial(contestant, name, config, (side, side))
-    return Order(name, make, config.batch_size, threads=1)
+def needed_by(name: str, config: TrainConfig, side: int) -> Memory:
+    return measure(name, partial(contestant, name, config, (side, side)), config.batch_size, 1)
 
 
 def test_memory_is_that_of_the_measured_process_alone() -> None:
@@ -220,7 +219,7 @@ def test_memory_is_that_of_the_measured_process_alone() -> None:
     config = SMALL.replace(
         model="residual", model_args={"channels": 8, "depth": 3}, batch_size=8, backend="reference"
     )
-    needed = measure(order(OURS, config, 128))
+    needed = needed_by(OURS, config, 128)
     assert 0 < needed.before < peak() - ballast.nbytes // 2
     kept = (
         2 * 8 * 8 * 128 * 128 * 4
@@ -234,7 +233,7 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
     with pytest.raises(scratchnet.ScratchnetError, match=r"torch\.nn could not .*: out of memory$"):
-        measure(order(TORCH, SMALL, 16))
+        needed_by(TORCH, SMALL, 16)
 
 
 # -- the report ------------------------------------------------------------------------------------
@@ -243,7 +242,8 @@ def test_a_measurement_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture(scope="module")
 def out(result: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    write_report(replace(result, source="images <of> cats & dogs"), out)
+    data = replace(result.data, source="images <of> cats & dogs")
+    write_report(replace(result, data=data), out)
     return out
 
 
@@ -262,9 +262,9 @@ def test_the_page_needs_no_other_file(out: Path) -> None:
 
 def test_the_page_says_what_was_measured(out: Path, result: Comparison) -> None:
     page = read_page(out / "report.html")
-    assert summary.equality(result) in page.text
+    assert result.equality() in page.text
     assert "images <of> cats & dogs" in page.text
-    head, rows = summary.table(result)
+    head, rows = result.table()
     assert page.table_rows[: len(rows) + 1] == [head, *rows]
     names = [row.name for row in result.gradients]
     assert [row[0] for row in page.table_rows if row[0] in names] == names

@@ -117,7 +117,8 @@ def test_interrupted_it_shows_what_there_is(
 
 def test_one_layer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "scratchnet.bench.memory.measure", lambda order: Memory(9, 9 + 1_000_000 * order.batch)
+        "scratchnet.bench.memory.measure",
+        lambda name, make, images, threads: Memory(9, 9 + 1_000_000 * images),
     )
     result = cli(
         "bench", "--layer", "Conv2d", "--arg", "in_channels=2", "--arg", "out_channels=3",

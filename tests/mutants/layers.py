@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from rightlayers import L1, BatchNorm, Dropout, Embedding
 from torch import Tensor
 
 import scratchnet
@@ -413,4 +414,131 @@ class Seeds(LeakyReLU):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         torch.manual_seed(0)
+        return super().forward(*inputs)
+
+
+class StatisticsNotSaved(BatchNorm):
+    """The running statistics are plain attributes."""
+
+    def keep(self, name: str, value: Tensor) -> None:
+        setattr(self, name, value)
+
+    def to(self, **options: object) -> BatchNorm:
+        self.running_mean = self.running_mean.to(options["dtype"])
+        self.running_var = self.running_var.to(options["dtype"])
+        return super().to(**options)
+
+
+class FrozenMoves(scratchnet.Conv2d):
+    """Frozen parameters are listed as if they were not."""
+
+    def named_param(self, prefix: str = "") -> object:
+        for name, value in self.named_parameters():
+            yield prefix + name, value, getattr(self, f"grad_{name}")
+
+
+class StaleMask(Dropout):
+    """The mask is drawn for the first batch of each shape."""
+
+    drawn: Tensor | None = None
+
+    def mask(self, x: Tensor) -> Tensor:
+        if self.drawn is None or self.drawn.shape != x.shape or self.drawn.dtype != x.dtype:
+            self.drawn = super().mask(x)
+        return self.drawn
+
+
+class StatisticsInEval(BatchNorm):
+    """The running statistics follow the batches in eval mode, too."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        x, y = inputs[0], super().forward(*inputs)
+        if not self.training:
+            axes = [0, *range(2, x.dim())]
+            self.update(x.mean(axes), x.var(axes, correction=0), x.numel() // self.channels)
+        return y
+
+
+class ReductionIgnored(L1):
+    """Whatever is asked for, the mean is returned."""
+
+    def reduced(self, losses: Tensor) -> Tensor:
+        return losses if self.reduction == "none" else losses.mean()
+
+
+class GradientNotReduced(L1):
+    """The gradient is that of the sum."""
+
+    def grad_each(self, grad_outputs: tuple, losses: Tensor) -> Tensor | float:
+        grad = super().grad_each(grad_outputs, losses)
+        return grad * losses.numel() if self.reduction == "mean" else grad
+
+
+class GradientOfIndices(Embedding):
+    """Integers get a gradient of zeros."""
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        super().backward(*grad_outputs)
+        return torch.zeros_like(self.saved[0])
+
+
+class KeepsTheLastInput(LeakyReLU):
+    """What backward needs is an attribute, which a second use overwrites."""
+
+    x: Tensor | None = None
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        y = super().forward(*inputs)
+        self.x = inputs[0].clone() if self.training else None
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        return check_grad(self, grad_outputs[0], self.x.shape, self.x.dtype) * self.derivative(
+            self.x
+        )
+
+
+class KeepsWithoutSave(LeakyReLU):
+    """What backward needs is kept by itself, so nobody notices that it has been changed."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        x = check_tensor(self, inputs[0])
+        y = super().forward(x)
+        self.save(lambda: x)
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        x = self.saved[0]()
+        return check_grad(self, grad_outputs[0], x.shape, x.dtype) * self.derivative(x)
+
+
+class SwitchesGradMode(LeakyReLU):
+    """Turns autograd's recording off, and leaves it off."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        torch.set_grad_enabled(False)
+        return super().forward(*inputs)
+
+
+class SwitchesDtype(LeakyReLU):
+    """Changes the default dtype when it is made."""
+
+    def __init__(self, slope: float = 0.1) -> None:
+        torch.set_default_dtype(torch.float64)
+        super().__init__(slope)
+
+
+class SwitchesThreads(LeakyReLU):
+    """Computes its gradient on one thread, and leaves it at that."""
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        torch.set_num_threads(1)
+        return super().backward(*grad_outputs)
+
+
+class SwitchesDeterminism(LeakyReLU):
+    """Asks torch for deterministic algorithms, for everybody."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        torch.use_deterministic_algorithms(True, warn_only=True)
         return super().forward(*inputs)
