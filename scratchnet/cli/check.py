@@ -177,13 +177,14 @@ def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check
 
 def _kernels(found: Example) -> str:
     """No kernel that this layer could run on is missing on this machine."""
-    from scratchnet import explain
+    from scratchnet.backends.explain import Explanations, explain
     from scratchnet.testing import ConformanceError
 
+    said = explain(found.factory(), *found.inputs[:1])
+    assert isinstance(said, Explanations)
     missing = {
         f"{call.op} on {backend}: {reason}"
-        for one in found.inputs[:1]
-        for call in explain(found.factory(), one).calls
+        for call in said.calls
         for backend, reason in call.missing.items()
     }
     if missing:

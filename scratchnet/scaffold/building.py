@@ -47,8 +47,6 @@ def kernels(package: str) -> dict[str, Any]:
         package: the importable name; see scratchnet.ops.extension.Extension for its use.
     """
     sources = sorted(map(str, Path("csrc").rglob("*.cpp")))
-    if not Path("csrc/core").exists():  # scratchnet itself brings its own
-        sources.append(str(INCLUDE / "core" / "module.cpp"))
     extension = Extension(
         f"{package}._C",
         sources,
@@ -102,8 +100,11 @@ class BuildOrRecord(build_ext):
                 extra_postargs=ext.extra_compile_args,
             )
 
+        sources = [*ext.sources]
+        if not Path("csrc/core").exists():  # not scratchnet itself, which has its own
+            sources.append(str(INCLUDE / "core" / "module.cpp"))
         with ThreadPoolExecutor(os.cpu_count()) as executor:
-            objects = executor.map(compile_one, ext.sources)
+            objects = executor.map(compile_one, sources)
             ext.extra_objects = [path for paths in objects for path in paths]
         ext.sources = []
         super().build_extension(ext)
