@@ -25,14 +25,13 @@ class Layer(scratchnet.Module):
 """
 
 BACKEND = """
-from scratchnet.backends.reference import ReferenceBackend
+from scratchnet.backends.base import Backend as Base
+from scratchnet.ops.conv import conv2d
 
-class Backend(ReferenceBackend):
-    name = {name!r}
-    priority = {priority}
-
-    def available(self):
-        return {available!r}
+class Backend(Base):
+    def __init__(self):
+        super().__init__({name!r}, priority={priority}, available=lambda: {available!r})
+        self.implement(conv2d)  # as the reference does
 """
 
 
@@ -121,6 +120,7 @@ def refresh() -> None:
     importlib.invalidate_caches()
     scratchnet.layers.registry.refresh()
     scratchnet.backends.registry.refresh()
+    scratchnet.ops.registry.refresh()
 
 
 def forget(folder: Path) -> None:

@@ -171,8 +171,10 @@ class Subject:
         assert found is not None
         self.implementation = found
         cases = op.cases()
-        self.grid = [case for case in cases if not case.error]
         self.malformed = [case for case in cases if case.error]
+        whole_grid = [case for case in cases if not case.error]
+        # of a backend for calls of one kind, that kind; of one that supports nothing, everything
+        self.grid = [case for case in whole_grid if self._may_support(case)] or whole_grid
 
     @property
     def available(self) -> Verdict:
@@ -201,6 +203,14 @@ class Subject:
     def empty(self) -> list[Case]:
         """Those without an image in the batch."""
         return [case for case in self.grid if _is_empty(case)]
+
+    def _may_support(self, case: Case) -> bool:
+        """Whether it supports the call's shapes and options in any dtype."""
+        for dtype in DTYPES:
+            made = call(self.op, case, dtype, _nothing)
+            if self.implementation.supports(*made.tensors, **made.options) is True:
+                return True
+        return False
 
     def calls(
         self, cases: Sequence[Case], dtypes: Sequence[torch.dtype], values: Values
@@ -237,6 +247,10 @@ class Subject:
                 f"got {verdict!r}"
             )
         return verdict
+
+
+def _nothing(shape: Sequence[int], dtype: torch.dtype, seed: int, **bounds: int) -> Tensor:
+    return torch.zeros((), dtype=dtype).expand(tuple(shape))
 
 
 def _is_empty(case: Case) -> bool:
