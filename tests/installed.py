@@ -25,13 +25,30 @@ class Layer(scratchnet.Module):
 """
 
 BACKEND = """
-from scratchnet.backends.base import Backend as Base
-from scratchnet.ops.conv import conv2d
+from scratchnet import backends, ops
 
-class Backend(Base):
-    def __init__(self):
-        super().__init__({name!r}, priority={priority}, available=lambda: {available!r})
-        self.implement(conv2d)  # as the reference does
+backend = backends.Backend({name!r}, priority={priority}, available=lambda: {available!r})
+for name in ("conv2d", "upsample_nearest"):
+    backend.implement(ops.get(name))
+"""
+
+OP = """
+from scratchnet.ops.op import Case, Op
+
+def forward(x, *, factor=2.0):
+    return factor * x, None
+
+def backward(grad_y, kept, x, *, factor, needs):
+    return (factor * grad_y if needs[0] else None,)
+
+def check(x, *, factor):
+    return tuple(x.shape)
+
+def cases():
+    return [Case(((0, 3),)), Case(((2, 3),), few=True), Case(((5,),), {{"factor": 3.0}}, few=True)]
+
+op = Op({name!r}, forward=forward, backward=backward, check=check, cases=cases, exact=True,
+        reads=())
 """
 
 
@@ -49,15 +66,17 @@ class Site:
         *,
         layers: dict[str, str] | None = None,
         backends: dict[str, str] | None = None,
+        ops: dict[str, str] | None = None,
         version: str = "1.0",
         requires: tuple[str, ...] = (),
     ) -> str:
         """Write a distribution with one module; return the module's name.
 
-        ``layers`` and ``backends`` give the entry points: {name: object in the module};
+        ``layers``, ``backends`` and ``ops`` give the entry points: {name: object in the module};
         ``requires`` what it depends on.
         """
-        files = _files(distribution, source, layers, backends, version, requires)
+        points = {"layers": layers, "backends": backends, "ops": ops}
+        files = _files(distribution, source, points, version, requires)
         for name, content in files.items():
             path = self.folder / name
             path.parent.mkdir(exist_ok=True)
@@ -77,7 +96,8 @@ def wheel(
     requires: tuple[str, ...] = (),
 ) -> Path:
     """Write the same as a wheel, for pip to install; return its path."""
-    files = _files(distribution, source, layers, backends, version, requires)
+    points = {"layers": layers, "backends": backends}
+    files = _files(distribution, source, points, version, requires)
     info = f"{_module(distribution)}-{version}.dist-info"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
@@ -95,8 +115,7 @@ def _module(distribution: str) -> str:
 def _files(
     distribution: str,
     source: str,
-    layers: dict[str, str] | None,
-    backends: dict[str, str] | None,
+    named: dict[str, dict[str, str] | None],
     version: str,
     requires: tuple[str, ...],
 ) -> dict[str, str]:
@@ -104,7 +123,7 @@ def _files(
     module = _module(distribution)
     info = f"{module}-{version}.dist-info"
     points = []
-    for group, names in (("layers", layers), ("backends", backends)):
+    for group, names in named.items():
         points.append(f"[scratchnet.{group}]")
         points += [f"{name} = {module}:{target}" for name, target in (names or {}).items()]
     return {

@@ -76,7 +76,7 @@ def _run(
 
 
 class Back:
-    """The way back through one call: gradients by the implementation that ran its forward."""
+    """The backward of one call: gradients by the implementation that ran its forward."""
 
     __slots__ = ("_kept", "_of_y", "_tensors", "_versions", "backend", "implementation", "op",
                  "options")  # fmt: skip
@@ -148,16 +148,24 @@ class Back:
 
     def _read(self) -> list[Tensor]:
         """Return the tensors whose values backward reads."""
-        kept = self._kept if isinstance(self._kept, tuple | list) else (self._kept,)
-        found = [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        found = _tensors_in((self._tensors, self._kept))
         return [t for t in found if not t.is_inference()]  # those have no version
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in tuples and lists of them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _tensors_in(one)
 
 
 def fused(
     op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
 ) -> tuple[Any, Back] | None:
     """As :func:`run`, if the backend that is selected implements ``op`` and supports this call;
-    None if not, for those who can do the same another way.
+    else None, for callers that can do the same in another way.
     """
     tensors, options = op.bind(tensors, options)
     op.check(*tensors, **options)
@@ -182,7 +190,7 @@ def resolve(
     options: dict[str, Any],
     backend: Choice | None = None,
 ) -> tuple[Backend, Implementation]:
-    """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
+    """Return what runs a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
     chosen, implementation = choose(op, tensors, options, choice, source)
     return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
@@ -204,7 +212,7 @@ def _chosen(
     if asked is not None:
         asked.append((op, tuple(tensors), options, backend))
     if verifying() and implementation is not op.reference:
-        # by name: what checks stands above what is checked, and is there only when it is wanted
+        # by name: verify imports this module, and is only loaded when it is used
         implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
     return implementation
 

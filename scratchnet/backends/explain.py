@@ -1,4 +1,4 @@
-"""Which implementation would run a call, and what keeps each other one from it."""
+"""Which implementation would run a call, and why the others would not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from scratchnet.ops.op import Op
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which backend would run a call, and what keeps each other one from it; ``print`` it.
+    """Which backend would run a call, and why the others would not; ``print`` it.
 
     Attributes:
         op: the operation.
@@ -67,7 +67,7 @@ class Explanations:
 def explain(
     op: str | Op | Any, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
 ) -> Explanation | Explanations:
-    """Say which backend would run ``op(*tensors, **options)`` and why each other would not.
+    """Say which backend would run ``op(*tensors, **options)`` and why the others would not.
 
     Args:
         op: an operation or its name, e.g. ``"conv2d"``; or a layer, of which a copy is run once on

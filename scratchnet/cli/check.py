@@ -74,9 +74,13 @@ def check(
 
     `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
 
+<<<<<<< HEAD
     `scratchnet check max_pool2d` – one operation, on each backend that implements it
 
     `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
+=======
+    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
+>>>>>>> core
 
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
@@ -146,7 +150,7 @@ def _checks_of_op(name: str, backend: str | None) -> dict[str, list[Check]]:
 
 
 def _checks_or_reason(name: str) -> list[Check]:
-    """Return the checks of what is installed, or one that fails: the others are still checked."""
+    """Return the checks of an installed plugin; if it cannot be loaded, one check that fails."""
     from scratchnet.testing import Check
 
     try:

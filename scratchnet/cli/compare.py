@@ -28,7 +28,7 @@ def compare(
         int | None, option("Fewer trainings for torch.nn.", min=1, show_default="as --seeds")
     ] = None,
     layout: Annotated[
-        Layout, option("Memory layout of torch.nn: each is a contestant of its own.")
+        Layout, option("Memory layout of torch.nn: each is a separate contestant.")
     ] = "both",
     memory: Annotated[
         bool, option("Measure peak memory, in a process for each contestant.")

@@ -97,7 +97,7 @@ OwnModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.py",
-        help="The code that weights of a network of one's own belong to; no weights file runs code "
+        help="The code of your own network that the weights belong to; no weights file runs code "
         "that is not named here.",
     ),
 ]
@@ -117,7 +117,7 @@ Tile = Annotated[
 def machine(backend: str | None, threads: int | None, verify: bool = False) -> Iterator[None]:
     """Compute with this backend and this many threads, verified or not, inside the block.
 
-    Where nobody chose a backend and the kernels are missing, standard error says so: the work will
+    Where no backend was chosen and the kernels are missing, standard error says so: the work will
     take several times as long.
     """
     import torch

@@ -1,7 +1,7 @@
-"""The conformance kit: what proves that a layer or a backend does what its contract says.
+"""The conformance kit: it proves that a layer or a backend does what its contract says.
 
 One generator of named checks stands behind three front ends: a call (``check_layer``,
-``check_backend``, ``check_optimizer``), tests of pytest's (``parametrize_with_checks``), and a
+``check_backend``, ``check_optimizer``), pytest tests (``parametrize_with_checks``), and a
 command (``scratchnet check NAME``).
 """
 

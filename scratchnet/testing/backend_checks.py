@@ -17,6 +17,7 @@ from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import ConformanceError
 
 ASPECTS: dict[str, Callable[[Subject], str]] = {
+    "reads": contract.reads,
     "twin": numbers.twin,
     "exact": numbers.exact,
     "close": numbers.close,
@@ -26,6 +27,7 @@ ASPECTS: dict[str, Callable[[Subject], str]] = {
     "layouts": invariance.layouts,
     "pure": contract.pure,
     "needs": contract.needs,
+    "global_state": contract.global_state,
     "run_to_run": invariance.run_to_run,
     "threads": invariance.threads,
     "concurrent": invariance.concurrent,
@@ -39,6 +41,8 @@ _AGAINST_REFERENCE = ("exact", "close", "empty")
 
 def _applies(aspect: str, op: Op, backend: Backend) -> bool:
     """Whether the check makes sense for the operation, and says something about the backend."""
+    if aspect == "reads":
+        return op.reads is not op.tensors
     if aspect == "twin":
         return op.twin is not None and backend.name == "reference"
     if aspect in _AGAINST_REFERENCE:
@@ -76,7 +80,7 @@ def backend_checks(backend: str | Backend) -> list[Check]:
         raise ArgumentError(f"expected a backend's name or a Backend, got {found!r}")
     subject = f"backend {found.name!r}"
     checks = [Check("identity", subject, partial(_identity, found, backend))]
-    if found.available() is not True:  # as that check says; all others could but repeat it
+    if found.available() is not True:  # as that check says; the others could only repeat it
         return checks
     for op in map(ops.get, ops.names()):
         if found.implementation(op) is not None:

@@ -30,7 +30,7 @@ class Call:
         op: whose call it is.
         tensors: its tensors; None for those that are left out.
         options: all of its options.
-        grad_ys: the gradients of its outputs.
+        grad_ys: the gradients of its outputs; none if no backward follows.
         layout: how its tensors lie in memory, for messages.
     """
 
@@ -54,30 +54,38 @@ class Call:
     @property
     def needs(self) -> Needs:
         """All gradients that there are."""
-        return tuple(t is not None and t.is_floating_point() for t in self.tensors)
+        follows = bool(self.grad_ys)
+        return tuple(follows and t is not None and t.is_floating_point() for t in self.tensors)
 
     # -- running -----------------------------------------------------------------------------------
 
-    def run(self, by: Implementation, needs: Needs | None = None) -> tuple[Named, Any]:
+    def run(
+        self, by: Implementation, needs: Needs | None = None, *, unread: float = math.nan
+    ) -> tuple[Named, Any]:
         """Return (what it is, for messages; tensor) for each output, and all gradients as they
-        came; backward is given nan where it may read nothing but the shape.
+        came; backward is given ``unread`` where it may read nothing but the shape.
         """
         y, kept = by.forward(*self.tensors, **self.options)
         grad_y = self.grad_ys[0] if len(self.grad_ys) == 1 else self.grad_ys
-        given = tuple(
-            t.new_full((), math.nan).expand(t.shape)
-            if t is not None and t is not original and t.is_floating_point()
-            else original
-            for t, original in zip(self.op.kept_tensors(self.tensors), self.tensors, strict=True)
-        )
-        grads = by.backward(grad_y, kept, *given, **self.options, needs=needs or self.needs)
+        grads: Any = tuple(None for _ in self.tensors)
+        if self.grad_ys:
+            given = self._for_backward(unread)
+            grads = by.backward(grad_y, kept, *given, **self.options, needs=needs or self.needs)
         outputs = y if isinstance(y, tuple) else (y,)
         names = ["output"] if len(outputs) == 1 else [f"output {i}" for i in range(len(outputs))]
         return [(f"{n} of {self}", t) for n, t in zip(names, outputs, strict=True)], grads
 
-    def results(self, by: Implementation) -> Named:
+    def _for_backward(self, unread: float) -> tuple[Tensor | None, ...]:
+        return tuple(
+            t.new_full((), unread).expand(t.shape)
+            if t is not None and t is not original and t.is_floating_point()
+            else original
+            for t, original in zip(self.op.kept_tensors(self.tensors), self.tensors, strict=True)
+        )
+
+    def results(self, by: Implementation, *, unread: float = math.nan) -> Named:
         """Return (what it is, tensor) for each output and each gradient."""
-        outputs, grads = self.run(by)
+        outputs, grads = self.run(by, unread=unread)
         return outputs + [
             (f"grad_{name} of {self}", grad)
             for name, grad, needed in zip(self.names, grads, self.needs, strict=True)
@@ -92,6 +100,8 @@ class Call:
     def bounds(self) -> list[Bound]:
         """Return what each of ``results`` should be, and how far it may be from that."""
         of_outputs = forward_bounds(self.op, self.tensors, self.options)
+        if not self.grad_ys:
+            return of_outputs
         of_grads = backward_bounds(self.op, self.grad_ys, self.tensors, self.options, self.needs)
         return of_outputs + [bound for bound in of_grads if bound is not None]
 
@@ -152,6 +162,8 @@ def call(op: Op, case: Case, dtype: torch.dtype, values: Values, seed: int = 0) 
         return Call(op, tensors, options, (), case.layout)
     shapes = op.check(*tensors, **options)
     several = shapes if shapes and isinstance(shapes[0], tuple) else (shapes,)
+    if not case.backward:
+        several = ()
     grads = [values(s, dtype, seed + 90 + i, **most) for i, s in enumerate(several)]
     if case.layout not in ("contiguous", "sliced"):
         grads = [laid_out(g, case.layout) if g.dim() == 4 else g for g in grads]

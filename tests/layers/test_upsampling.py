@@ -7,7 +7,7 @@ import pytest
 import torch
 from against_autograd import assert_equals_autograd, tensors
 from hypothesis import given
-from test_conv import drawn
+from drawn import drawn
 
 import scratchnet
 from scratchnet.testing import strategies

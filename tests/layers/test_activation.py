@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from test_conv import drawn
+from drawn import drawn
 
 import scratchnet
 from scratchnet.ops.op import LAYOUTS
