@@ -176,9 +176,9 @@ def fused(
         candidates = [choice if isinstance(choice, Backend) else registry.get(choice)]
     for candidate in candidates:
         found = candidate.implementation(op)
-        if found is None or found is op.reference or candidate.available() is not True:
+        if found is None or found is op.reference:
             continue
-        if found.supports(*tensors, **options) is True:
+        if verdict_of(candidate, found, tensors, options) is True:
             found = _chosen(op, tensors, options, backend, candidate, found)
             return _run(op, tensors, options, candidate, found)
     return None
@@ -240,7 +240,9 @@ def choose(
         return named, implementation
     for candidate in auto_candidates(str(choice)):
         implementation = candidate.implementation(op)
-        if implementation is not None and implementation.supports(*tensors, **options) is True:
+        if implementation is None:
+            continue
+        if verdict_of(candidate, implementation, tensors, options) is True:
             return candidate, implementation
     return reference, op.reference
 
@@ -272,12 +274,16 @@ def auto_candidates(choice: str) -> list[Backend]:
     """Return the available backends that ``choice`` lets take part, the highest priority first."""
     generation, found = _candidates.get(choice, (-1, []))
     if generation != registry.generation:
-        own = [name for name in registry.names() if registry.info(name).builtin]
-        names = [*own, *choice.split("+")[1:]]
-        backends = [registry.get(name) for name in dict.fromkeys(names)]
-        found = sorted((b for b in backends if b.available() is True), key=lambda b: -b.priority)
+        available = (b for b in eligible(choice) if b.available() is True)
+        found = sorted(available, key=lambda b: -b.priority)
         _candidates[choice] = registry.generation, found
     return found
+
+
+def eligible(choice: str) -> list[Backend]:
+    """Return the backends that ``choice`` lets take part: ours, and those it names."""
+    own = [name for name in registry.names() if registry.info(name).builtin]
+    return [registry.get(name) for name in dict.fromkeys([*own, *choice.split("+")[1:]])]
 
 
 def verdict_of(
@@ -287,8 +293,14 @@ def verdict_of(
     options: dict[str, Any],
 ) -> Verdict:
     """Return whether a backend is available and supports a call, or why not."""
-    available = backend.available()
+    available = available_as(backend, implementation)
     return available if available is not True else implementation.supports(*tensors, **options)
+
+
+def available_as(backend: Backend, implementation: Implementation) -> Verdict:
+    """Return whether a backend and what it has for an operation can run on this machine at all."""
+    available = backend.available()
+    return available if available is not True else implementation.available()
 
 
 def _checked(choice: Choice) -> Choice:

@@ -48,6 +48,8 @@ class Implementation:
             None where ``needs`` is false; grad_y is a tuple if y is.
         supports: ``(*tensors, **options)`` -> True if it would run, else a line saying why not.
         how: ``(*tensors, **options)`` -> how a supported call would run, in a few words.
+        available: returns True if it can run on this machine at all, else why not and what to do,
+            in one line; such as that it was not compiled.
 
     All are pure: they hold no state, write to no argument and accept any strides; outputs have the
     dtype and device of the inputs.
@@ -57,6 +59,7 @@ class Implementation:
     backward: Callable[..., Gradients]
     supports: Callable[..., Verdict] = _always
     how: Callable[..., str] = _runs
+    available: Callable[[], Verdict] = _always
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class Op:
         backward: Callable[..., Gradients],
         supports: Callable[..., Verdict] = _always,
         how: Callable[..., str] = _runs,
+        available: Callable[[], Verdict] = _always,
     ) -> None:
         """Register how the backend of this name computes the op; see :class:`Implementation`.
 
@@ -169,7 +173,7 @@ class Op:
         """
         if backend in self.implementations or backend == "reference":
             raise ArgumentError(f"op {self.name!r} has an implementation of backend {backend!r}")
-        self.implementations[backend] = Implementation(forward, backward, supports, how)
+        self.implementations[backend] = Implementation(forward, backward, supports, how, available)
 
     def exact(self, **options: Any) -> bool:
         """Whether all correct implementations give the same bits on whole numbers."""
@@ -207,10 +211,10 @@ class Op:
     @property
     def signature(self) -> str:
         """How it is called, for messages and tables."""
-        rest = [f"*{self.variadic}"] if self.variadic else []
+        tensors = [f"{t}=None" if t in self.optional else t for t in self.tensors]
         options = [f"{o}={self.defaults[o]}" if o in self.defaults else o for o in self.options]
-        keywords = ["*", *options] if options else []
-        return f"{self.name}({', '.join([*self.tensors, *rest, *keywords])})"
+        rest = [f"*{self.variadic or ''}"] if options or self.variadic else []
+        return f"{self.name}({', '.join([*tensors, *rest, *options])})"
 
     def names(self, count: int) -> list[str]:
         """Return the names of ``count`` tensors."""

@@ -7,7 +7,7 @@ command (``scratchnet check NAME``).
 
 from __future__ import annotations
 
-from scratchnet.testing.backend_checks import backend_checks, check_backend
+from scratchnet.testing.backend_checks import backend_checks, check_backend, op_checks
 from scratchnet.testing.checks import Check, Result
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.gradients import gradcheck
@@ -25,6 +25,7 @@ __all__ = [
     "check_optimizer",
     "gradcheck",
     "layer_checks",
+    "op_checks",
     "optimizer_checks",
     "parametrize_with_checks",
 ]

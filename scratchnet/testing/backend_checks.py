@@ -83,15 +83,27 @@ def backend_checks(backend: str | Backend) -> list[Check]:
     if found.available() is not True:  # as that check says; the others could only repeat it
         return checks
     for op in map(ops.get, ops.names()):
-        if found.implementation(op) is None:
-            continue
-        one = Subject(op, found)
-        checks += [
-            Check(f"{op.name}/{aspect}", subject, partial(body, one))
-            for aspect, body in ASPECTS.items()
-            if _applies(aspect, op, found)
-        ]
+        if found.implementation(op) is not None:
+            checks += op_checks(op, found)
     return checks
+
+
+def op_checks(op: Op, backend: str | Backend) -> list[Check]:
+    """Return the checks of one operation on a backend that implements it."""
+    backend = backends.get(backend) if isinstance(backend, str) else backend
+    one, subject = Subject(op, backend), f"backend {backend.name!r}"
+    available = one.available
+    if available is not True:
+        return [Check(f"{op.name}/available", subject, partial(_fail, available))]
+    return [
+        Check(f"{op.name}/{aspect}", subject, partial(body, one))
+        for aspect, body in ASPECTS.items()
+        if _applies(aspect, op, backend)
+    ]
+
+
+def _fail(reason: str) -> str:
+    raise ConformanceError(f"it is not available here: {reason}")
 
 
 def _identity(backend: Backend, asked: str | Backend) -> str:
@@ -108,7 +120,7 @@ def _identity(backend: Backend, asked: str | Backend) -> str:
         raise ConformanceError(f"api_version is {backend.api_version}, expected {API_VERSION}")
     available = backend.available()
     if available is not True:
-        raise ConformanceError(f"it is not available here: {available}")
+        _fail(available)
     if not any(backend.implementation(ops.get(name)) for name in ops.names()):
         raise ConformanceError("it implements no operation: see Backend.implement")
     return ""

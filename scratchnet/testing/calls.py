@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.backends.base import Backend
-from scratchnet.ops.op import Case, Implementation, Needs, Op
+from scratchnet.ops.op import Case, Implementation, Needs, Op, Verdict
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.tensors import laid_out, whole
 from scratchnet.verify.tolerance import Bound, backward_bounds, forward_bounds
@@ -183,8 +183,16 @@ class Subject:
         assert found is not None
         self.implementation = found
         cases = op.cases()
-        self.grid = [case for case in cases if not case.error]
         self.malformed = [case for case in cases if case.error]
+        whole_grid = [case for case in cases if not case.error]
+        # of a backend for calls of one kind, that kind; of one that supports nothing, everything
+        self.grid = [case for case in whole_grid if self._may_support(case)] or whole_grid
+
+    @property
+    def available(self) -> Verdict:
+        """True, or why it cannot run on this machine."""
+        available = self.backend.available()
+        return available if available is not True else self.implementation.available()
 
     @property
     def some(self) -> list[Case]:
@@ -207,6 +215,14 @@ class Subject:
     def empty(self) -> list[Case]:
         """Those without an image in the batch."""
         return [case for case in self.grid if _is_empty(case)]
+
+    def _may_support(self, case: Case) -> bool:
+        """Whether it supports the call's shapes and options in any dtype."""
+        for dtype in DTYPES:
+            made = call(self.op, case, dtype, _nothing)
+            if self.implementation.supports(*made.tensors, **made.options) is True:
+                return True
+        return False
 
     def calls(
         self, cases: Sequence[Case], dtypes: Sequence[torch.dtype], values: Values
@@ -243,6 +259,10 @@ class Subject:
                 f"got {verdict!r}"
             )
         return verdict
+
+
+def _nothing(shape: Sequence[int], dtype: torch.dtype, seed: int, **bounds: int) -> Tensor:
+    return torch.zeros((), dtype=dtype).expand(tuple(shape))
 
 
 def _is_empty(case: Case) -> bool:
