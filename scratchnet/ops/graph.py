@@ -64,10 +64,8 @@ class Stages(tuple[Stage, ...]):
     def __repr__(self) -> str:
         return "; ".join(f"{i} = {stage}" for i, stage in enumerate(self, start=1))
 
-    def with_parameters(
-        self, parameters: Sequence[Tensor | None]
-    ) -> Iterator[tuple[Stage, tuple[Tensor | None, ...]]]:
-        """Yield each stage with its parameters.
+    def with_parameters(self, parameters: Sequence[Any]) -> Iterator[tuple[Stage, tuple[Any, ...]]]:
+        """Yield each stage with its parameters, or with what is given for each of them.
 
         Raises:
             ArgumentError: there are too few or too many parameters.

@@ -40,7 +40,8 @@ class _Estimate:
 
     def bound(self, dtype: torch.dtype) -> Bound:
         allowed = self.variance.sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
-        return Bound(self.value, allowed + torch.finfo(dtype).tiny, dtype)
+        info = torch.finfo(dtype)  # where the variance is too small for float64, two ulps remain
+        return Bound(self.value, allowed + 2 * info.eps * self.value.abs() + info.tiny, dtype)
 
 
 def forward(tensors: Tensors, options: dict[str, Any]) -> list[Bound]:
