@@ -1,4 +1,4 @@
-"""Named plugins found through entry points: generic over what they are."""
+"""A registry of named plugins, found through entry points; one class serves every kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from scratchnet.errors import PluginError
 
@@ -21,7 +21,7 @@ _Key = tuple[str, str | None, str | None]  # name, allow-list, block-list
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it.
+    """What is known about a plugin without importing it.
 
     Attributes:
         name: how users select it.
@@ -55,11 +55,17 @@ class Registry(Generic[T]):
         api_version: the contract's version; plugins written for another are refused.
         prepare: turns the loaded object into what ``get`` returns; raises TypeError if it is no
             such plugin.
+
+    Attributes:
+        all: every registry made so far, by group.
     """
 
+    all: ClassVar[dict[str, Registry[Any]]] = {}
+
     def __init__(
-        self, group: str, *, kind: str, api_version: int, prepare: Callable[[Any], T]
+        self, group: str, *, kind: str, api_version: int = 1, prepare: Callable[[Any], T]
     ) -> None:
+        Registry.all[group] = self
         self.group, self.kind, self.api_version = group, kind, api_version
         self._prepare = prepare
         self._found: dict[str, list[EntryPoint]] | None = None
@@ -124,7 +130,7 @@ class Registry(Generic[T]):
             PluginError: it is missing, blocked, ambiguous, broken, written for another version of
                 the contract, or built for another torch.
         """
-        # with the lists, so that what they hide or show does not depend on what was asked before
+        # the two lists belong to the key: changing them takes effect at once
         key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
         if key not in self._loaded:
             try:
@@ -204,7 +210,9 @@ class Registry(Generic[T]):
             )
         names = self.names()
         by_lower = {known.lower(): known for known in names}
-        close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+        asked = str(name).lower()
+        begins = sorted((known for known in by_lower if asked.startswith(f"{known}_")), key=len)
+        close = begins[-1:] or difflib.get_close_matches(asked, by_lower, n=1)
         hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
         return (
             f"there is no {self.kind} {name!r}: {hint}known are {', '.join(names) or 'none'}; "
@@ -244,6 +252,18 @@ class Registry(Generic[T]):
         for key in [key for key in self._loaded if key[0] == name]:
             del self._loaded[key]
         self.generation += 1
+
+
+def function(obj: Any) -> Callable[..., Any]:
+    """Return ``obj`` if it can be called: the ``prepare`` of registries of functions and classes.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(obj):
+        raise TypeError(f"expected a function or a class, got {obj!r}")
+    made: Callable[..., Any] = obj
+    return made
 
 
 def _describe(point: EntryPoint) -> PluginInfo:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import scratchnet
+from scratchnet.registry import Registry
 
 LAYER = """
 import scratchnet
@@ -25,14 +25,30 @@ class Layer(scratchnet.Module):
 """
 
 BACKEND = """
-from scratchnet.backends.reference import ReferenceBackend
+from scratchnet import backends, ops
 
-class Backend(ReferenceBackend):
-    name = {name!r}
-    priority = {priority}
+backend = backends.Backend({name!r}, priority={priority}, available=lambda: {available!r})
+for name in ("conv2d", "upsample_nearest"):
+    backend.implement(ops.get(name))
+"""
 
-    def available(self):
-        return {available!r}
+OP = """
+from scratchnet.ops.op import Case, Op
+
+def forward(x, *, factor=2.0):
+    return factor * x, None
+
+def backward(grad_y, kept, x, *, factor, needs):
+    return (factor * grad_y if needs[0] else None,)
+
+def check(x, *, factor):
+    return tuple(x.shape)
+
+def cases():
+    return [Case(((0, 3),)), Case(((2, 3),), few=True), Case(((5,),), {{"factor": 3.0}}, few=True)]
+
+op = Op({name!r}, forward=forward, backward=backward, check=check, cases=cases, exact=True,
+        reads=())
 """
 
 
@@ -52,13 +68,15 @@ class Site:
         backends: dict[str, str] | None = None,
         version: str = "1.0",
         requires: tuple[str, ...] = (),
+        **points: dict[str, str],
     ) -> str:
         """Write a distribution with one module; return the module's name.
 
-        ``layers`` and ``backends`` give the entry points: {name: object in the module};
+        ``layers``, ``backends`` and others give the entry points: {name: object in the module};
         ``requires`` what it depends on.
         """
-        files = _files(distribution, source, layers, backends, version, requires)
+        points |= {"layers": layers or {}, "backends": backends or {}}
+        files = _files(distribution, source, points, version, requires)
         for name, content in files.items():
             path = self.folder / name
             path.parent.mkdir(exist_ok=True)
@@ -78,7 +96,8 @@ def wheel(
     requires: tuple[str, ...] = (),
 ) -> Path:
     """Write the same as a wheel, for pip to install; return its path."""
-    files = _files(distribution, source, layers, backends, version, requires)
+    points = {"layers": layers or {}, "backends": backends or {}}
+    files = _files(distribution, source, points, version, requires)
     info = f"{_module(distribution)}-{version}.dist-info"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
@@ -96,8 +115,7 @@ def _module(distribution: str) -> str:
 def _files(
     distribution: str,
     source: str,
-    layers: dict[str, str] | None,
-    backends: dict[str, str] | None,
+    groups: dict[str, dict[str, str]],
     version: str,
     requires: tuple[str, ...],
 ) -> dict[str, str]:
@@ -105,9 +123,9 @@ def _files(
     module = _module(distribution)
     info = f"{module}-{version}.dist-info"
     points = []
-    for group, names in (("layers", layers), ("backends", backends)):
+    for group, names in groups.items():
         points.append(f"[scratchnet.{group}]")
-        points += [f"{name} = {module}:{target}" for name, target in (names or {}).items()]
+        points += [f"{name} = {module}:{target}" for name, target in names.items()]
     return {
         f"{module}.py": source,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
@@ -119,8 +137,8 @@ def _files(
 def refresh() -> None:
     """Make the registries look again."""
     importlib.invalidate_caches()
-    scratchnet.layers.registry.refresh()
-    scratchnet.backends.registry.refresh()
+    for registry in Registry.all.values():
+        registry.refresh()
 
 
 def forget(folder: Path) -> None:

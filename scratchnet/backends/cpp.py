@@ -15,7 +15,6 @@ from torch import Tensor
 
 from scratchnet import ops
 from scratchnet.backends.base import Backend
-from scratchnet.ops import extension as _extension
 from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.graph import Stages, graph
@@ -23,7 +22,7 @@ from scratchnet.ops.op import Gradients, Needs, Verdict
 from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest, upsampled
 from scratchnet.ops.window import Pair
 
-backend = Backend("cpp", priority=100, available=_extension.available)
+backend = Backend("cpp", priority=100, available=extension.available)
 
 aten = torch.ops.aten
 

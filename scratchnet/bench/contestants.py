@@ -16,7 +16,6 @@ from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
 from scratchnet.layers.loss import MSE
 from scratchnet.layers.module import Module
-from scratchnet.optim import Optimizer
 
 STEPS = 4
 """Steps whose losses are compared before anything is timed."""
@@ -80,7 +79,9 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 class Ours:
     """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
-    def __init__(self, model: Module, optimizer: Optimizer, backend: str = AUTO) -> None:
+    def __init__(
+        self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
+    ) -> None:
         self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
         self.loss = torch.zeros(())
         self.step = on(backend, self._step)
@@ -95,7 +96,8 @@ class Ours:
 
     def learn_at(self, lr: float) -> None:
         """Set the learning rate of the next step."""
-        self.optimizer.lr = lr
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
 
 class Torch:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +25,6 @@ from scratchnet.training.trainer import DivergedError
 TORCH, TORCH_LAST = "torch.nn", "torch.nn channels-last"
 LAYOUTS = {"contiguous": TORCH, "channels-last": TORCH_LAST}
 """torch's names for how images lie in memory, and the contestants that use them."""
-
-_OPTIMIZERS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "sgd": (torch.optim.SGD, ("lr", "momentum", "dampening", "weight_decay", "nesterov")),
-    "adam": (torch.optim.Adam, ("lr", "betas", "eps", "weight_decay")),
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ class Learning:
             return Ours(self.trainer.model, self.trainer.optimizer, self.backend)
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
-        return Torch(net, _torch_optimizer(self.config, net), channels_last=last)
+        return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the batches that the trainer would see, epoch after epoch without an end."""
@@ -136,13 +130,16 @@ def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int
     return Contestant(partial(learning.networks[name].step, noisy, target), dict)
 
 
-def _torch_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer not in _OPTIMIZERS:
-        raise ScratchnetError(
-            f"torch.optim has no {config.optimizer} for convolutions to compare with: "
-            f"choose --optimizer {' or '.join(_OPTIMIZERS)}"
+def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of the same name and settings for torch's network."""
+    name = type(ours).__name__
+    try:
+        made: torch.optim.Optimizer = getattr(torch.optim, name)(
+            model.parameters(), **ours.defaults
         )
-    kind, names = _OPTIMIZERS[config.optimizer]
-    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    made: torch.optim.Optimizer = kind(model.parameters(), **given)
+    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
+        raise ScratchnetError(
+            f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
+            "--optimizer sgd or adam"
+        ) from error
     return made

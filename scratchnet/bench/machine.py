@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import time
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import scratchnet
-from scratchnet import layers, models
-from scratchnet.backends import registry
+from scratchnet import backends, layers, models, ops, optim
 from scratchnet.backends.dispatch import selection
+from scratchnet.data import noise
 from scratchnet.errors import PluginError
-from scratchnet.ops import extension
+from scratchnet.layers import loss
+from scratchnet.ops.extension import extension
+from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
+
+_OTHERS: dict[str, Registry[Any]] = {
+    "losses": loss.registry,
+    "networks": models.registry,
+    "optimizers": optim.registry,
+    "schedules": schedule.registry,
+    "noise": noise.registry,
+}
 
 
 def machine() -> dict[str, Any]:
@@ -41,12 +49,16 @@ def machine() -> dict[str, Any]:
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "kernels": str(kernels).removeprefix("runs, "),
-        "build": build_record(),
+        "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": backends(),
+        "backends": [
+            {**r, "available": _available(r["name"])} for r in _plugins(backends.registry)
+        ],
+        "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
         "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
-        "problems": [*registry.problems(), *layers.registry.problems()],
         "models": models.names(),
+        **{kind: _plugins(found) for kind, found in _OTHERS.items()},
+        "problems": [line for r in Registry.all.values() for line in r.problems()],
         "weights": sorted(checkpoint.shipped()),
     }
 
@@ -88,21 +100,25 @@ def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
     return 2 * size**3 / least / 1e9
 
 
-def build_record() -> Any:
-    """What the build of the C++ kernels wrote down; None if nothing was built."""
-    file = resources.files("scratchnet") / "_build_info.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+def _implemented(name: str) -> dict[str, Any]:
+    """How an operation is called, and the names of the backends that implement it."""
+    try:
+        op = ops.get(name)
+    except PluginError as error:
+        return {"available": str(error), "signature": name, "backends": []}
+    found = []
+    for backend in backends.names():
+        own = backends.get(backend).implementation(op) if _available(backend) is True else None
+        if own is not None and own.available() is True:
+            found.append(backend)
+    return {"signature": op.signature, "backends": found}
 
 
-def backends() -> list[dict[str, Any]]:
-    """The installed backends, and whether each is available, or why not."""
-    rows = _plugins(registry)
-    for row in rows:
-        try:
-            row["available"] = registry.get(row["name"]).available()
-        except PluginError as error:
-            row["available"] = str(error)
-    return rows
+def _available(name: str) -> bool | str:
+    try:
+        return backends.get(name).available()
+    except PluginError as error:
+        return str(error)
 
 
 def _plugins(found: Registry[Any]) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def bench(
     """Measure on this machine how fast scratchnet is, and torch at the same.
 
     All take turns in one process, round by round, so that whatever else runs disturbs everyone
-    alike; and nobody is timed before its results were found equal. Shown are the fastest round,
+    alike; and each is timed only after its results were found equal. Shown are the fastest round,
     the round in the middle, and both as multiples of scratchnet's. Ctrl-C ends it early, with what
     was measured by then.
 

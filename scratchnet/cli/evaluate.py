@@ -80,7 +80,7 @@ def evaluate(
         noise=noise, n_val=n_val, size=size,
     )  # fmt: skip
     with options.machine(backend, threads, verify):
-        network = checkpoint.load_own(path, model)
+        network = checkpoint.load(path, code=model)
         with bar(screen) as progress:
             task = progress.add_task("preparing images", total=None)
             pairs = sources.load_validation(settings)

@@ -10,7 +10,7 @@ import typer
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show backends, layers, networks, plugins, the build and the machine.
+    """Show backends, operations, layers, networks, plugins, the build and the machine.
 
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
@@ -67,20 +67,28 @@ def _show(found: dict[str, Any]) -> None:
     screen.print()
     screen.print(backends)
 
-    layers = grid("layer", "from")
-    layers.add_row(", ".join(r["name"] for r in found["layers"] if r["builtin"]), "scratchnet")
-    for row in found["layers"]:
-        if not row["builtin"]:
-            layers.add_row(row["name"], _origin(row))
+    ops = grid("operation", "from", "implemented by")
+    for row in found["ops"]:
+        by = ", ".join(row["backends"])
+        ops.add_row(escape(row["signature"]), _origin(row), by or f"[red]{row['available']}[/red]")
     screen.print()
-    screen.print(layers)
+    screen.print(ops)
+
+    names = grid("kind", "names", "from")
+    for kind in ("layers", "losses", "networks", "optimizers", "schedules", "noise"):
+        own = ", ".join(row["name"] for row in found[kind] if row["builtin"])
+        names.add_row(kind, own, "scratchnet")
+        for row in found[kind]:
+            if not row["builtin"]:
+                names.add_row(kind, row["name"], _origin(row))
     screen.print()
-    networks = grid()
-    networks.add_row("[bold]networks[/bold]", ", ".join(found["models"]))
-    networks.add_row(
+    screen.print(names)
+    screen.print()
+    weights = grid()
+    weights.add_row(
         "[bold]weights[/bold]", ", ".join(found["weights"]) or "none came with this installation"
     )
-    screen.print(networks)
+    screen.print(weights)
     for line in found["problems"]:
         screen.print(f"[red]problem[/red]: {escape(line)}", soft_wrap=True)
 

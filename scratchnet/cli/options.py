@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,7 +127,7 @@ OwnModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.py",
-        help="The code that weights of a network of one's own belong to; no weights file runs code "
+        help="The code of your own network that the weights belong to; no weights file runs code "
         "that is not named here.",
     ),
 ]
@@ -144,10 +144,13 @@ Tile = Annotated[
 
 
 @contextmanager
-def machine(backend: str | None, threads: int | None, verify: bool = False) -> Iterator[None]:
-    """Compute with this backend and this many threads, verified or not, inside the block.
+def machine(
+    backend: str | None, threads: int | None, verify: bool = False, *, apply: bool = True
+) -> Iterator[None]:
+    """Compute with this backend (unless not ``apply``: what runs inside selects it) and this many
+    threads, verified or not, inside the block.
 
-    Where nobody chose a backend and the kernels are missing, standard error says so: the work will
+    Where no backend was chosen and the kernels are missing, standard error says so: the work will
     take several times as long.
     """
     import torch
@@ -169,11 +172,8 @@ def machine(backend: str | None, threads: int | None, verify: bool = False) -> I
     if verify:  # in the environment, so that processes started from here verify, too
         os.environ[VERIFY_VARIABLE] = "1"
     try:
-        if backend is None:
+        with use_backend(backend) if backend is not None and apply else nullcontext():
             yield
-        else:
-            with use_backend(backend):
-                yield
     finally:
         torch.set_num_threads(before)
         if verify:

@@ -15,7 +15,9 @@ from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import Upsampling
-from scratchnet.models.owncode import function, is_own_code
+from scratchnet.models import owncode
+from scratchnet.models.owncode import is_own_code
+from scratchnet.registry import Registry, function
 
 
 def noise2noise(*, generator: torch.Generator | None = None) -> Sequential:
@@ -69,8 +71,8 @@ def unet(
 ) -> Residual:
     """Return a U-Net of seven 3x3 convolutions that adds a correction to its input.
 
-    Two convolutions of stride 2 look at ever larger surroundings, two upsamplings come back, and
-    skips by concatenation hand the fine detail across. Input and output (N, 3, H, W) with H and W
+    Two convolutions of stride 2 see ever larger surroundings, two upsamplings lead back, and
+    skips by concatenation pass the fine detail on. Input and output (N, 3, H, W) with H and W
     divisible by 4, values around [0, 1].
     Source: Ronneberger et al., "U-Net" (2015), with strided convolutions for its pooling, nearest
     upsampling for its transposed convolutions, and one convolution where it has two.
@@ -98,16 +100,10 @@ def unet(
     return Residual(full)
 
 
-_MODELS: dict[str, Callable[..., Module]] = {
-    "noise2noise": noise2noise,
-    "residual": residual,
-    "unet": unet,
-}
-
-
-def names() -> list[str]:
-    """Return the networks' names."""
-    return sorted(_MODELS)
+registry: Registry[Callable[..., Module]] = Registry(
+    "scratchnet.networks", kind="network", prepare=function
+)
+names, get = registry.names, registry.get
 
 
 def build(name: str, **arguments: Any) -> Module:
@@ -126,10 +122,10 @@ def build(name: str, **arguments: Any) -> Module:
         PluginError: the layer cannot be loaded.
     """
     maker: Callable[..., Module]
-    if name in _MODELS:
-        maker = _MODELS[name]
-    elif is_own_code(name):
-        maker = function(name)
+    if is_own_code(name):
+        maker = owncode.function(name)
+    elif name in names():
+        maker = get(name)
     elif name in layers.names():
         maker = layers.get(name)
         if "generator" not in inspect.signature(maker).parameters:

@@ -31,7 +31,33 @@ class AveragingUpsampling(scratchnet.NearestUpsampling):
         return super().backward_images(grad_y) / (self.scale_factor[0] * self.scale_factor[1])
 
 
-class SigmoidAtTheGradient(scratchnet.Sigmoid):
+class PlainSigmoid(scratchnet.Sigmoid):
+    """Sigmoid without an operation; this one is right."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        y = torch.sigmoid(check_tensor(self, inputs[0]))
+        self.save(y)
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (y,) = self.saved
+        return check_grad(self, grad_outputs[0], y.shape, y.dtype) * (y * (1 - y))
+
+
+class PlainReLU(scratchnet.ReLU):
+    """ReLU without an operation; this one is right."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        y = torch.relu(check_tensor(self, inputs[0]))
+        self.save(y)
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (y,) = self.saved
+        return check_grad(self, grad_outputs[0], y.shape, y.dtype).masked_fill(y <= 0, 0)
+
+
+class SigmoidAtTheGradient(PlainSigmoid):
     """The derivative is taken at the incoming gradient."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
@@ -107,8 +133,8 @@ class Flipped(scratchnet.Conv2d):
     """Height and width are exchanged in stride and padding, forward and back alike."""
 
     @property
-    def geometry(self) -> dict:
-        right = super().geometry
+    def options(self) -> dict:
+        right = super().options
         return {**right, "stride": right["stride"][::-1], "padding": right["padding"][::-1]}
 
 
@@ -146,8 +172,7 @@ class RemembersTheLastBatch(scratchnet.Conv2d):
     def forward_images(self, x: Tensor) -> Tensor:
         y = super().forward_images(x)
         if self.kept is not None and self.kept.shape == x.shape:
-            backend, now = self.saved
-            self.save(backend, now + 0.1 * self.kept)
+            super().forward_images(x + 0.1 * self.kept)  # keeps the wrong one
         self.kept = x
         return y
 
@@ -178,7 +203,7 @@ class BiasOfOneImage(scratchnet.Conv2d):
         return grad_x
 
 
-class InPlaceReLU(scratchnet.ReLU):
+class InPlaceReLU(PlainReLU):
     """The input is overwritten, and handed out as the output."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -200,7 +225,7 @@ class OutputIsAView(scratchnet.Module):
         return check_grad(self, grad_outputs[0], shape, dtype).clone()
 
 
-class SinglePrecision(scratchnet.Sigmoid):
+class SinglePrecision(PlainSigmoid):
     """Computes in float32 and converts back."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -218,7 +243,7 @@ class CopiesOfParameters(scratchnet.Conv2d):
             yield name, value.clone(), grad.clone()
 
 
-class GradientWrittenInPlace(scratchnet.Sigmoid):
+class GradientWrittenInPlace(PlainSigmoid):
     """backward multiplies into the gradient it is given."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
