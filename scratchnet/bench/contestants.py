@@ -8,13 +8,14 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from scratchnet.backends.dispatch import AUTO, use_backend
 from scratchnet.bench.algebra import with_better_algebra
 from scratchnet.bench.contest import Contestant, Outcome
 from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
-from scratchnet.layers.loss import MSE
+from scratchnet.layers.loss import Loss
 from scratchnet.layers.module import Module
 
 STEPS = 4
@@ -79,50 +80,35 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 class Ours:
     """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
-    def __init__(
-        self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
-    ) -> None:
-        self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
-        self.loss = torch.zeros(())
-        self.step = on(backend, self._step)
+    def __init__(self, model: Module, optimizer: Optimizer, loss: Loss, backend: str) -> None:
+        self.model, self.optimizer, self.criterion = model.train(), optimizer, loss
+        self.loss, self.step = torch.zeros(()), on(backend, self._step)
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         """Forward, loss, backward of all parameters, update; ``y`` is to be made of images x."""
-        self.loss = self.mse.forward(self.model.forward(x), y)
+        self.loss = self.criterion.forward(self.model.forward(x), y)
         self.model.zero_grad()
-        self.model.backward_parameters(self.mse.backward())
+        self.model.backward_parameters(self.criterion.backward())
         self.optimizer.step()
         return self.loss
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
 
 class Torch:
     """The same by torch.nn, autograd and torch.optim; images are brought into a memory format."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, channels_last: bool
-    ) -> None:
-        self.model, self.optimizer, self.channels_last = model.train(), optimizer, channels_last
-        self.mse, self.loss = nn.MSELoss(), torch.zeros(())
+    def __init__(self, model: nn.Module, optimizer: Optimizer, loss: nn.Module, last: bool) -> None:
+        self.model, self.optimizer, self.criterion = model.train(), optimizer, loss
+        self.loss, self.channels_last = torch.zeros(()), last
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """As of :class:`Ours`."""
         with torch.enable_grad():
-            loss = self.mse(self.model(laid_out(x, self.channels_last)), y)
+            loss = self.criterion(self.model(laid_out(x, self.channels_last)), y)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
         self.loss = loss.detach()
         return self.loss
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
 
 Network = Ours | Torch

@@ -128,9 +128,9 @@ def bench(
         inputs=[options.sizes("--input", shape) for shape in inputs or []],
     )
     screen = console()
-    on_auto = not plan.backends or "auto" in plan.backends
+    first = None if "auto" in (plan.backends or ["auto"]) else plan.backends[0]
     with (
-        options.machine(None if on_auto else plan.backends[0], None, verify),
+        options.machine(first, None, verify),
         bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress,
     ):
         task = progress.add_task("measuring", total=None, what="getting ready")
