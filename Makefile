@@ -58,7 +58,7 @@ $(BIN)/python:
 $(STAMP): $(BIN)/python $(SOURCES)
 	@echo 'Installing torch and what else is pinned into $(VENV): about a minute ...'
 	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	@echo 'Building the C++ kernels: about a minute ...'
+	@echo 'Building the C++ kernels: half a minute ...'
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@$(BIN)/python -c 'import json; made = json.load(open("scratchnet/_build_info.json")); \
 	    made["compiled"] or print("built WITHOUT the C++ kernels:", made["reason"])'

@@ -14,13 +14,15 @@ import shlex
 import sys
 import time
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
-from scratchnet import _C
-from scratchnet.backends.cpp import CppBackend
+from scratchnet.backends import cpp, dispatch
+from scratchnet.backends.explain import explain
 from scratchnet.bench.machine import lines, machine
-from scratchnet.bench.malloc import keeps_memory
+from scratchnet.bench.memory import keeps_memory
+from scratchnet.ops.conv import conv2d
 from scratchnet.testing.closeness import assert_close
 
 # (N, C, O, K, groups, H = W)
@@ -57,20 +59,19 @@ def steps(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[dict[str, Any], b
     weight, bias = normal(o, c // groups, k, k), normal(o)
     geometry = ((1, 1), (k // 2, k // 2), (1, 1), groups)
 
-    def with_(forward: Any, backward: Any) -> Any:
+    names = ("stride", "padding", "dilation", "groups")
+    options = dict(zip(names, geometry, strict=True))
+
+    def by(reason: str | None) -> Any:
         def step() -> Step:
-            y = forward(x, weight, bias, *geometry)
-            return (y, *backward(grad_y, x, weight, *geometry, (True, True, True)))
+            with patch.object(cpp, "_better_at_torch", lambda *shape: reason):
+                y, back = dispatch.run(conv2d, x, weight, bias, backend="cpp", **options)
+                return (y, *back(grad_y))
 
         return step
 
-    names = dict(zip(("stride", "padding", "dilation", "groups"), geometry, strict=True))
-    how = CppBackend().how("conv2d_forward", x, weight, bias, **names)
-    ways = {
-        "kernels": with_(_C.conv2d_forward, _C.conv2d_backward),
-        "torch": with_(_C.torch_conv2d_forward, _C.torch_conv2d_backward),
-    }
-    return ways, "torch" in how
+    chosen = str(explain(conv2d, x, weight, bias, **options))
+    return {"kernels": by(None), "torch": by("measured")}, "torch's own" in chosen
 
 
 def main() -> None:

@@ -10,10 +10,14 @@ median time, and their ratios to scratchnet's. `scratchnet bench step` does the 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
+from pathlib import Path
 
 from scratchnet.bench import Bench, Plan, text
+
+JAX = Path(__file__).with_name("jax_rival.py")
 
 
 def main() -> None:
@@ -25,13 +29,15 @@ def main() -> None:
     parser.add_argument("--inference", action="store_true", help="the forward alone, no gradients")
     parser.add_argument("--jax-python", metavar="FILE", help="also JAX: a Python that has it")
     arguments = parser.parse_args()
+    if arguments.jax_python:
+        os.environ["JAX_PYTHON"] = arguments.jax_python
     plan = Plan(
         sections=["inference" if arguments.inference else "step"],
         batches=[arguments.batch],
         threads=[arguments.threads],
         rounds=arguments.rounds,
         compiled=arguments.compile,
-        jax=arguments.jax_python,
+        rivals=[str(JAX)] if arguments.jax_python else [],
     )
     result = Bench(plan).run(shlex.join(["python", *sys.argv]))
     print(text(result), end="")

@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scratchnet import backends, compare, data, interop, layers, models, testing
-    from scratchnet.backends.dispatch import explain, set_backend, use_backend
+    from scratchnet import backends, bench, data, interop, layers, models, ops, testing
+    from scratchnet.backends.dispatch import set_backend, use_backend
+    from scratchnet.backends.explain import explain
     from scratchnet.denoise.metrics import psnr, ssim
     from scratchnet.errors import ScratchnetError
     from scratchnet.interop import from_torch, to_torch
@@ -42,8 +43,8 @@ __all__ = [
     "TransposeConv2d",
     "Upsampling",
     "backends",
+    "bench",
     "build",
-    "compare",
     "data",
     "explain",
     "from_torch",
@@ -51,6 +52,7 @@ __all__ = [
     "layers",
     "load",
     "models",
+    "ops",
     "psnr",
     "save",
     "set_backend",
@@ -63,7 +65,7 @@ __all__ = [
 # Everything is imported when it is first asked for: `scratchnet --help` need not wait for torch.
 _HOMES = {
     "ScratchnetError": "errors",
-    "explain": "backends.dispatch",
+    "explain": "backends.explain",
     "set_backend": "backends.dispatch",
     "use_backend": "backends.dispatch",
     "build": "layers",
@@ -88,7 +90,7 @@ _HOMES = {
     "psnr": "denoise.metrics",
     "ssim": "denoise.metrics",
 }
-_MODULES = ("backends", "compare", "data", "interop", "layers", "models", "testing")
+_MODULES = ("backends", "bench", "data", "interop", "layers", "models", "ops", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.layers.module import Module
-from scratchnet.testing.cases import Case
+from scratchnet.ops.convolution_cases import Case
 from scratchnet.testing.closeness import assert_close, tolerance
 from scratchnet.testing.tensors import laid_out, normal
 from scratchnet.testing.twins import autograd, torch_twin

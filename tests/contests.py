@@ -31,11 +31,13 @@ class Fake:
     def outcome(self) -> Outcome:
         return {"y": torch.tensor([2.0, self.value])}
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
 
 def fake_case(makers: dict[str, Callable[[], Contestant]], title: str = "fake") -> Case:
-    return Case(
-        "step", title, 1, torch.float32, makers, lambda: {"y": torch.tensor([2.0, 1.0])}, 5, 1.0
-    )
+    make = {name: lambda images, maker=maker: maker() for name, maker in makers.items()}
+    return Case("step", title, 1, torch.float32, make, lambda: {"y": torch.tensor([2.0, 1.0])}, 5)
 
 
 def ignore(work: float, what: str) -> None:

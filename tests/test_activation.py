@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_conv import drawn
 
 import scratchnet
-from scratchnet.testing.cases import LAYOUTS
+from scratchnet.ops.op import LAYOUTS
 from scratchnet.testing.closeness import assert_close, assert_same_bits
 from scratchnet.testing.gradients import gradcheck
 from scratchnet.testing.tensors import laid_out, normal

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import scratchnet
 from scratchnet import models
 from scratchnet.interop import TorchConcat, to_torch
-from scratchnet.testing.cases import LAYOUTS
+from scratchnet.ops.op import LAYOUTS
 from scratchnet.testing.gradients import gradcheck
 from scratchnet.testing.tensors import generator, laid_out, normal
 from scratchnet.testing.twins import autograd

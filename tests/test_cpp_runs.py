@@ -6,12 +6,15 @@ reference with itself. Left out only where the build's record says there was no 
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import pytest
 import torch
+from scratchnet.backends.reference import ReferenceBackend
 
 import scratchnet
 from scratchnet.backends import dispatch
-from scratchnet.backends.reference import ReferenceBackend
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,31 @@ def test_it_was_built_and_loads() -> None:
     from scratchnet import _C
 
     assert _C.__file__.endswith((".so", ".pyd"))
+
+
+def test_it_is_tied_to_no_torch() -> None:
+    """One build serves every torch: no symbol of libtorch's, no OpenMP runtime of its own."""
+    from scratchnet import _C
+
+    def shown(*command: str) -> str:
+        return subprocess.run(
+            [*command, _C.__file__], capture_output=True, text=True, check=True
+        ).stdout
+
+    symbols = shown("nm", "-D", "-C", "--undefined-only")
+    assert "PyObject_" in symbols, "what the compiler calls its symbols"
+    assert not re.findall(r".*\b(?:at|c10|torch|aoti_torch\w*)\b.*|.*(?:GOMP|omp_|kmpc).*", symbols)
+    needed = re.findall(r"NEEDED\s+(\S+)", shown("objdump", "-p"))
+    assert "libc.so.6" in needed
+    assert not [name for name in needed if re.search("torch|c10|omp", name)]
+
+
+def test_its_threads_are_torchs() -> None:
+    from scratchnet import _C
+
+    with open("/proc/self/maps") as file:
+        runtimes = set(re.findall(r"\S*lib(?:gomp|iomp|omp)\S*", file.read()))
+    assert _C.threads_runtime() in runtimes
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

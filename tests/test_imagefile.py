@@ -153,9 +153,9 @@ def test_what_is_no_single_image_gives_one_line(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "float.tif")
     Image.fromarray(np.full((3, 3), 70_000, np.int32)).save(tmp_path / "wide.tif")
     for name, message in {
-        "text.png": "cannot be read as a image",
-        "empty.png": "cannot be read as a image",
-        "cut.png": "cannot be read as a image",
+        "text.png": "cannot be read as an image",
+        "empty.png": "cannot be read as an image",
+        "cut.png": "cannot be read as an image",
         "film.gif": "holds 3 images",
         "float.tif": "floating-point pixels",
         "wide.tif": "32-bit pixels",

@@ -494,13 +494,11 @@ def test_what_is_kept_must_not_be_changed(change: object, backend: str) -> None:
     x = torch.rand(2, 2, 5, 5)
     y = layer.forward(x)
     change(x)
-    with pytest.raises(
-        OrderError, match=r"\(2, 2, 5, 5\) that Conv2d.forward keeps .*changed in place"
-    ):
+    with pytest.raises(OrderError, match=r"\(2, 2, 5, 5\) that .*changed in place"):
         layer.backward(torch.ones_like(y))
     relu = scratchnet.ReLU()
     change(relu.forward(x))
-    with pytest.raises(OrderError, match=r"ReLU\.forward keeps"):
+    with pytest.raises(OrderError, match=r"backward of relu reads"):
         relu.backward(torch.ones_like(x))
 
 

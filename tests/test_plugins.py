@@ -8,10 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from freshenv import FreshEnvironment
 
-import scratchnet
 from scratchnet.errors import ArgumentError
 from scratchnet.scaffold import new_plugin
 
@@ -113,26 +111,3 @@ def test_a_name_that_cannot_be(name: str, kind: str, message: str, tmp_path: Pat
     with pytest.raises(ArgumentError, match=message):
         new_plugin.write(name, kind, into=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
-
-
-def test_an_extension_for_another_torch_is_not_available(tmp_path: Path) -> None:
-    """scratchnet itself, installed with kernels that were built when another torch was there."""
-    environment = FreshEnvironment(tmp_path / "env")
-    package = Path(scratchnet.__file__).parent
-    ignore = shutil.ignore_patterns("__pycache__")
-    installed = shutil.copytree(package, environment.site_packages / "scratchnet", ignore=ignore)
-    record = installed / "_build_info.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"torch": "1.2.3"}))
-
-    reason = (
-        f"the C++ extension was built for torch 1.2.3, but {torch.__version__} is running: "
-        "reinstall scratchnet, or that torch"
-    )
-    facts = json.loads(environment.run("scratchnet info --json", tmp_path))
-    (available,) = [row["available"] for row in facts["backends"] if row["name"] == "cpp"]
-    assert available == reason
-    fallen_back = environment.run("scratchnet check ReLU --only contract 2>&1", tmp_path)
-    assert f"the C++ kernels are missing ({reason}); computing with 'reference'" in fallen_back
-    assert "1 of 1 checks passed" in fallen_back
-    strict = environment.run("! scratchnet check ReLU --backend cpp 2>&1", tmp_path)
-    assert strict == f"scratchnet: backend 'cpp' is not available: {reason}\n"

@@ -10,8 +10,8 @@ from hypothesis import given
 from test_conv import drawn
 
 import scratchnet
+from scratchnet.ops.convolution_cases import CONVOLUTIONS, UPSAMPLED_CONVOLUTIONS, Case
 from scratchnet.testing import strategies
-from scratchnet.testing.cases import CONVOLUTIONS, UPSAMPLED_CONVOLUTIONS, Case
 from scratchnet.testing.gradients import gradcheck
 
 

@@ -13,7 +13,7 @@ from scratchnet.registry import Registry
 def _prepare(obj: Any) -> Backend:
     backend = obj() if isinstance(obj, type) else obj
     if not isinstance(backend, Backend):
-        raise TypeError(f"expected a subclass of scratchnet.backends.base.Backend, got {obj!r}")
+        raise TypeError(f"expected a scratchnet.backends.base.Backend, got {obj!r}")
     return backend
 
 
@@ -26,4 +26,6 @@ info = registry.info
 register = registry.register
 unregister = registry.unregister
 
-__all__ = ["Backend", "get", "info", "names", "register", "registry", "unregister"]
+reference = Backend("reference")
+
+__all__ = ["Backend", "get", "info", "names", "reference", "register", "registry", "unregister"]

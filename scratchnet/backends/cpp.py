@@ -1,263 +1,34 @@
-"""The C++ backend: a thin shim over the compiled extension ``scratchnet._C``.
+"""The C++ backend: what the compiled extension ``scratchnet._C`` implements.
 
 Float32 and float64 on the CPU. Any strides are accepted; results are in channels_last memory format
-and are the same bits whatever the number of threads.
+and are the same bits whatever the number of threads. Operations that an extension's kernel serves
+as it stands are registered beside their specification, in scratchnet/ops.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import cache, lru_cache
-from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratchnet.backends.arguments import check_conv2d, check_conv2d_backward, check_upsample
-from scratchnet.backends.base import Backend, Chain, Grads, Link, Needs, Pair, Verdict
+from scratchnet import ops
+from scratchnet.backends.base import Backend
+from scratchnet.ops import extension as _extension
+from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
+from scratchnet.ops.graph import Stages, graph
+from scratchnet.ops.op import Gradients, Needs, Verdict
+from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest, upsampled
+from scratchnet.ops.window import Pair
 
-BUILD_INFO = Path(__file__).parent.parent / "_build_info.json"
+backend = Backend("cpp", priority=100, available=_extension.available)
 
-
-@cache
-def build_info() -> dict[str, Any]:
-    """What the build recorded: ``compiled``, ``reason``, ``torch``, ``compiler``, ``flags``, ...
-
-    Empty if the package was never built (it runs from a source tree).
-    """
-    if not BUILD_INFO.exists():
-        return {}
-    info: dict[str, Any] = json.loads(BUILD_INFO.read_text())
-    return info
+aten = torch.ops.aten
 
 
-@cache
-def _load() -> ModuleType | str:
-    """The extension, or why it cannot be used and what to do, in one line."""
-    info = build_info()
-    if not info:
-        return "the C++ extension was never built: run `pip install -e .` in the source tree"
-    if not info["compiled"]:
-        return f"installed without the C++ extension ({info['reason']}): cure that and reinstall"
-    if info["torch"] != torch.__version__:
-        return (
-            f"the C++ extension was built for torch {info['torch']}, but {torch.__version__} is"
-            " running: reinstall scratchnet, or that torch"
-        )
-    try:
-        module = importlib.import_module("scratchnet._C")
-    except ImportError as error:
-        return f"the C++ extension cannot be loaded ({error}): reinstall scratchnet"
-    try:
-        module.isa()
-    except RuntimeError as error:  # SCRATCHNET_ISA names one that is not there
-        return str(error)
-    return module
-
-
-def _extension() -> Any:
-    module = _load()
-    if isinstance(module, str):
-        raise RuntimeError(module)
-    return module
-
-
-class CppChain(Chain):
-    """Links planned for one size of image; results are in the memory format of the input."""
-
-    def __init__(self, links: tuple[Link, ...], size: tuple[int, int, int], dtype: torch.dtype):
-        module = _extension()
-        layers = [module.Layer(**asdict(link)) for link in links]
-        self._chain = module.Chain(layers, size, dtype == torch.float64)
-
-    def forward(
-        self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], *, keep: bool
-    ) -> tuple[Tensor, Any]:
-        """See :meth:`Chain.forward`; kept are the hidden activations, (N, their elements)."""
-        result: tuple[Tensor, Any] = self._chain.forward(x, weights, biases, keep)
-        return result
-
-    def backward(
-        self,
-        grad_y: Tensor,
-        x: Tensor,
-        y: Tensor,
-        kept: Any,
-        weights: Sequence[Tensor],
-        grad_weights: Sequence[Tensor],
-        grad_biases: Sequence[Tensor | None],
-        *,
-        needs_grad_x: bool = True,
-    ) -> Tensor | None:
-        """See :meth:`Chain.backward`."""
-        grad_x: Tensor | None = self._chain.backward(
-            x, y, grad_y, kept, weights, grad_weights, grad_biases, needs_grad_x
-        )
-        return grad_x
-
-
-# Planning takes about as long as a small image; 64 plans cover a network on several sizes.
-_plan = lru_cache(maxsize=64)(CppChain)
-
-
-class CppBackend(Backend):
-    """Kernels in C++, chosen at run time for the processor's instruction set."""
-
-    name: ClassVar[str] = "cpp"
-    priority: ClassVar[int] = 100
-
-    def available(self) -> Verdict:
-        """True if the extension was built for this torch and loads, else what to do about it."""
-        module = _load()
-        return module if isinstance(module, str) else True
-
-    def instruction_sets(self) -> list[str]:
-        """Return those that this processor has, the best first; SCRATCHNET_ISA chooses another."""
-        names: list[str] = _extension().instruction_sets()
-        return names
-
-    def supports(self, op: str, *args: Any, **kwargs: Any) -> Verdict:
-        """True if all tensors are on the CPU and of one dtype, float32 or float64."""
-        tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
-        for tensor in tensors:
-            if tensor.device.type != "cpu":
-                return f"runs on the CPU only, and a tensor is on {tensor.device}"
-            if tensor.dtype not in (torch.float32, torch.float64):
-                return f"computes in float32 and float64 only, and a tensor is {tensor.dtype}"
-            if tensor.layout != torch.strided:
-                return f"reads dense (strided) tensors only, and one is {tensor.layout}"
-        if len({tensor.dtype for tensor in tensors}) > 1:
-            return "needs all tensors to have one dtype, and float32 and float64 are mixed"
-        return True
-
-    def how(self, op: str, *args: Any, **kwargs: Any) -> str:
-        """Name the instruction set, or say why torch's own convolution runs."""
-        if op in ("conv2d_forward", "conv2d_backward"):
-            x, weight = args[:2] if op == "conv2d_forward" else args[1:3]
-            reason = _left_to_torch(x, weight, kwargs["stride"], kwargs["groups"])
-            if reason:
-                return f"runs, by torch's own convolution: {reason}"
-        return f"runs, with {_extension().isa()} instructions"
-
-    def conv2d_forward(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        *,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-    ) -> Tensor:
-        """See :meth:`Backend.conv2d_forward`; the result is in channels_last."""
-        check_conv2d(x, weight, bias, stride, padding, dilation, groups)
-        module = _extension()
-        to_torch = _left_to_torch(x, weight, stride, groups) is not None
-        run = module.torch_conv2d_forward if to_torch else module.conv2d_forward
-        y: Tensor = run(x, weight, bias, stride, padding, dilation, groups)
-        return y
-
-    def conv2d_backward(
-        self,
-        grad_y: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        *,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        needs: Needs = (True, True, True),
-    ) -> Grads:
-        """See :meth:`Backend.conv2d_backward`; ``grad_x`` is in channels_last."""
-        check_conv2d_backward(grad_y, x, weight, stride, padding, dilation, groups)
-        module = _extension()
-        to_torch = _left_to_torch(x, weight, stride, groups) is not None
-        run = module.torch_conv2d_backward if to_torch else module.conv2d_backward
-        grads: Grads = run(grad_y, x, weight, stride, padding, dilation, groups, needs)
-        return grads
-
-    def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
-        """See :meth:`Backend.upsample_nearest_forward`; the result is in channels_last."""
-        check_upsample(x, scale)
-        y: Tensor = _extension().upsample_nearest_forward(x, scale)
-        return y
-
-    def upsample_nearest_backward(self, grad_y: Tensor, *, scale: Pair) -> Tensor:
-        """See :meth:`Backend.upsample_nearest_backward`; the result is in channels_last."""
-        check_upsample(grad_y, scale, backward=True)
-        grad_x: Tensor = _extension().upsample_nearest_backward(grad_y, scale)
-        return grad_x
-
-    def upsample_conv2d_forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
-    ) -> Tensor:
-        """See :meth:`Backend.upsample_conv2d_forward`; without stride the upsampled image is
-        never made: docs/adr/0007-upsampling-algebra.md.
-        """
-        if _by_parts(x, weight, scale, conv):
-            return super().upsample_conv2d_forward(x, weight, bias, scale=scale, **conv)
-        check_upsample(x, scale)
-        check_conv2d(_upsampled(x, scale), weight, bias, **conv)
-        chain = _upsampling_chain(x, weight, scale, conv)
-        return chain.forward(x, [weight.contiguous()], [_dense(bias)], keep=False)[0]
-
-    def upsample_conv2d_backward(
-        self,
-        grad_y: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        *,
-        scale: Pair,
-        needs: Needs = (True, True, True),
-        **conv: Any,
-    ) -> Grads:
-        """See :meth:`Backend.upsample_conv2d_backward`."""
-        if _by_parts(x, weight, scale, conv) or not needs[1]:
-            return super().upsample_conv2d_backward(
-                grad_y, x, weight, scale=scale, needs=needs, **conv
-            )
-        check_upsample(x, scale)
-        check_conv2d_backward(grad_y, _upsampled(x, scale), weight, **conv)
-        chain = _upsampling_chain(x, weight, scale, conv)
-        grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        grad_bias = weight.new_zeros(weight.shape[0]) if needs[2] else None
-        nothing = x.new_empty(x.shape[0], 0)  # one link has no hidden activations
-        grad_x = chain.backward(
-            grad_y,
-            x,
-            grad_y,
-            nothing,
-            [weight.contiguous()],
-            [grad_weight],
-            [grad_bias],
-            needs_grad_x=needs[0],
-        )
-        return grad_x, grad_weight, grad_bias
-
-    def chain(self, x: Tensor, links: tuple[Link, ...]) -> Chain | None:
-        """See :meth:`Backend.chain`; None if a link is not for these kernels."""
-        height, width = x.shape[2:]
-        for link in links:
-            if link.scale is not None:
-                if link.stride != (1, 1):
-                    return None
-                height, width = height * link.scale[0], width * link.scale[1]
-            height, width = height // link.stride[0], width // link.stride[1]
-            weights = link.out_channels * link.in_channels // link.groups
-            weights *= link.kernel_size[0] * link.kernel_size[1]
-            of_group = (link.in_channels // link.groups, link.out_channels // link.groups)
-            pixels = x.shape[0] * height * width
-            if _better_at_torch(x.dtype, link.groups, of_group, weights, pixels):
-                return None
-        return _plan(links, (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
-
+# -- convolution -----------------------------------------------------------------------------------
 
 # Where torch's own convolution is faster; benchmarks/handover.py measures it.
 _MANY_GROUPS, _FEWEST_PER_GROUP = 8, 8  # more of fewer channels leave most of a vector empty
@@ -292,31 +63,319 @@ def _better_at_torch(
     return None
 
 
-def _left_to_torch(x: Tensor, weight: Tensor, stride: Pair, groups: int) -> str | None:
-    of_group = (weight.shape[1], weight.shape[0] // groups)
-    pixels = x.shape[0] * (x.shape[2] // stride[0]) * (x.shape[3] // stride[1])
-    return _better_at_torch(x.dtype, groups, of_group, weight.numel(), pixels)
+def _left_to_torch(
+    n: int, size: Pair, weight: tuple[int, ...], dtype: torch.dtype, stride: Pair, groups: int
+) -> str | None:
+    """As _better_at_torch, from N, the input's height and width, and the weight's shape."""
+    o, c, kh, kw = weight
+    pixels = n * (size[0] // stride[0]) * (size[1] // stride[1])
+    return _better_at_torch(dtype, groups, (c, o // groups), o * c * kh * kw, pixels)
+
+
+def _conv2d_reason(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: Pair, groups: int, **conv: Any
+) -> str | None:
+    """Return why a convolution is left to torch; x and weight may be shapes alone."""
+    size = (x.shape[2], x.shape[3])
+    return _left_to_torch(x.shape[0], size, tuple(weight.shape), x.dtype, stride, groups)
+
+
+def _conv2d_how(x: Tensor, weight: Tensor, bias: Tensor | None = None, **conv: Any) -> str:
+    reason = _conv2d_reason(x, weight, **conv)
+    return f"runs, by torch's own convolution: {reason}" if reason else how()
+
+
+def _conv2d_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, **conv: Any
+) -> tuple[Tensor, None]:
+    if _conv2d_reason(x, weight, **conv):
+        y: Tensor = aten.convolution(x, weight, bias, *_steps(**conv))
+        return channels_last(y), None
+    y = new_images(x, conv2d.check(x, weight, bias, **conv))
+    bias = None if bias is None else bias.contiguous()
+    extension().conv2d_forward(channels_last(x), weight.contiguous(), bias, y, **conv)
+    return y, None
+
+
+def _conv2d_backward(
+    grad_y: Tensor, kept: None, x: Tensor, weight: Tensor, bias: Tensor | None, *, needs: Needs,
+    **conv: Any,
+) -> Gradients:  # fmt: skip
+    grad_x = grad_weight = grad_bias = None
+    if _conv2d_reason(x, weight, **conv):
+        sizes = [weight.shape[0]]
+        grad_x, grad_weight, grad_bias = aten.convolution_backward(
+            grad_y, x, weight, sizes, *_steps(**conv), needs
+        )
+        return channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
+    grad_y = channels_last(grad_y)
+    if needs[0]:
+        grad_x = new_images(grad_y, tuple(x.shape))
+        extension().conv2d_input_grad(grad_y, weight.contiguous(), grad_x, **conv)
+    if needs[1] or needs[2]:
+        grad_weight = grad_y.new_empty(weight.shape) if needs[1] else None
+        grad_bias = grad_y.new_empty(weight.shape[0]) if needs[2] else None
+        image = channels_last(x) if needs[1] else None
+        extension().conv2d_weight_grad(grad_y, image, grad_weight, grad_bias, **conv)
+    return grad_x, grad_weight, grad_bias
+
+
+def _steps(*, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> tuple[Any, ...]:
+    """Return the options as aten takes them: not transposed, without output padding."""
+    return stride, padding, dilation, False, (0, 0), groups
+
+
+conv2d.implement(
+    "cpp", forward=_conv2d_forward, backward=_conv2d_backward, supports=supports, how=_conv2d_how
+)
+
+# The gradients of a convolution as operations: the other two are those of each.
+
+
+def _image(grad_y: Tensor, weight: Tensor, input_size: Pair, groups: int) -> Tensor:
+    """Return something of the shape and dtype of the convolution's input."""
+    return grad_y.new_empty(()).expand(grad_y.shape[0], weight.shape[1] * groups, *input_size)
+
+
+def _weight(grad_y: Tensor, x: Tensor, kernel_size: Pair, groups: int) -> Tensor:
+    """Return something of the shape and dtype of the convolution's weight."""
+    return x.new_empty(()).expand(grad_y.shape[1], x.shape[1] // groups, *kernel_size)
+
+
+def _one_gradient(i: int, grad_y: Tensor, x: Tensor, weight: Tensor, **conv: Any) -> Tensor:
+    needs = (i == 0, i == 1, False)
+    grad = _conv2d_backward(grad_y, None, x, weight, None, needs=needs, **conv)[i]
+    assert grad is not None
+    return grad
+
+
+def _input_grad_forward(
+    grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any
+) -> tuple[Tensor, None]:
+    x = _image(grad_y, weight, input_size, conv["groups"])
+    return _one_gradient(0, grad_y, x, weight, **conv), None
+
+
+def _input_grad_backward(
+    grad_x: Tensor, kept: None, grad_y: Tensor, weight: Tensor, *, input_size: Pair, needs: Needs,
+    **conv: Any,
+) -> Gradients:  # fmt: skip
+    return (
+        _conv2d_forward(grad_x, weight, **conv)[0] if needs[0] else None,
+        _one_gradient(1, grad_y, grad_x, weight, **conv) if needs[1] else None,
+    )
+
+
+def _input_grad_how(grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any) -> str:
+    return _conv2d_how(_image(grad_y, weight, input_size, conv["groups"]), weight, **conv)
+
+
+conv2d_input_grad.implement(
+    "cpp", forward=_input_grad_forward, backward=_input_grad_backward, supports=supports,
+    how=_input_grad_how,
+)  # fmt: skip
+
+
+def _weight_grad_forward(
+    grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any
+) -> tuple[Tensor, None]:
+    weight = _weight(grad_y, x, kernel_size, conv["groups"])
+    return _one_gradient(1, grad_y, x, weight, **conv), None
+
+
+def _weight_grad_backward(
+    grad_w: Tensor, kept: None, grad_y: Tensor, x: Tensor, *, kernel_size: Pair, needs: Needs,
+    **conv: Any,
+) -> Gradients:  # fmt: skip
+    return (
+        _conv2d_forward(x, grad_w, **conv)[0] if needs[0] else None,
+        _one_gradient(0, grad_y, x, grad_w, **conv) if needs[1] else None,
+    )
+
+
+def _weight_grad_how(grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any) -> str:
+    return _conv2d_how(x, _weight(grad_y, x, kernel_size, conv["groups"]), **conv)
+
+
+conv2d_weight_grad.implement(
+    "cpp", forward=_weight_grad_forward, backward=_weight_grad_backward, supports=supports,
+    how=_weight_grad_how,
+)  # fmt: skip
+
+# -- upsampling ------------------------------------------------------------------------------------
+
+
+def _upsample_forward(x: Tensor, *, scale: Pair) -> tuple[Tensor, None]:
+    y = new_images(x, upsample_nearest.check(x, scale=scale))
+    extension().upsample_nearest_forward(channels_last(x), y, scale)
+    return y, None
+
+
+def _upsample_backward(
+    grad_y: Tensor, kept: None, x: Tensor, *, scale: Pair, needs: Needs
+) -> Gradients:
+    if not needs[0]:
+        return (None,)
+    grad_x = new_images(grad_y, tuple(x.shape))
+    extension().upsample_nearest_backward(channels_last(grad_y), grad_x, scale)
+    return (grad_x,)
+
+
+upsample_nearest.implement(
+    "cpp", forward=_upsample_forward, backward=_upsample_backward, supports=supports, how=how
+)
+
+
+def _one_stage(scale: Pair, conv: dict[str, Any]) -> Stages:
+    return Stages([("upsample_conv2d", (0,), tuple({"scale": scale, **conv}.items()))])
 
 
 def _by_parts(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> bool:
     """Whether to upsample first, and then to convolve."""
-    stride: Pair = conv["stride"]
-    if stride != (1, 1):
-        return True
-    return _left_to_torch(_upsampled(x, scale), weight, stride, conv["groups"]) is not None
+    return (
+        not hasattr(extension(), "Graph")
+        or conv["stride"] != (1, 1)
+        or bool(_conv2d_reason(upsampled(x, scale), weight, **conv))
+    )
 
 
-def _upsampling_chain(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> CppChain:
-    kernel = (weight.shape[2], weight.shape[3])
-    link = Link(x.shape[1], weight.shape[0], kernel, scale=scale, **conv)
-    return _plan((link,), (x.shape[1], x.shape[2], x.shape[3]), x.dtype)
+def _upsample_conv_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
+) -> tuple[Tensor, Any]:
+    """Without stride the upsampled image is never made: docs/adr/0007-upsampling-algebra.md."""
+    if _by_parts(x, weight, scale, conv):
+        return _conv2d_forward(_upsample_forward(x, scale=scale)[0], weight, bias, **conv)
+    return _graph_forward(x, weight, bias, stages=_one_stage(scale, conv), keep=True)
 
 
-def _upsampled(x: Tensor, scale: Pair) -> Tensor:
-    """Return something of the upsampled image's shape and dtype, without its memory."""
-    n, c, h, w = x.shape
-    return x.new_empty(()).expand(n, c, h * scale[0], w * scale[1])
+def _upsample_conv_backward(
+    grad_y: Tensor, kept: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair,
+    needs: Needs, **conv: Any,
+) -> Gradients:  # fmt: skip
+    if not _by_parts(x, weight, scale, conv):
+        stages = _one_stage(scale, conv)
+        return _graph_backward(grad_y, kept, x, weight, bias, stages=stages, keep=True, needs=needs)
+    large = _upsample_forward(x, scale=scale)[0] if needs[1] else upsampled(x, scale)
+    grad_large, *others = _conv2d_backward(grad_y, None, large, weight, bias, needs=needs, **conv)
+    if grad_large is None:
+        return None, *others
+    return *_upsample_backward(grad_large, None, x, scale=scale, needs=(True,)), *others
 
 
-def _dense(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
+upsample_conv2d.implement(
+    "cpp",
+    forward=_upsample_conv_forward,
+    backward=_upsample_conv_backward,
+    supports=supports,
+    how=how,
+)
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+# Planning takes about as long as a small image; 64 plans cover a network on several sizes.
+@lru_cache(maxsize=64)
+def _plan(stages: Stages, size: tuple[int, ...], shapes: tuple[Any, ...], is_double: bool) -> Any:
+    """Return the C++ graph for inputs (C, H, W) and parameters of these shapes."""
+    described = [(stage.op, stage.reads, stage.arguments) for stage in stages]
+    return extension().Graph(described, size, shapes, is_double)
+
+
+def _graph_plan(x: Tensor, parameters: tuple[Tensor | None, ...], stages: Stages) -> Any:
+    shapes = tuple(None if p is None else tuple(p.shape) for p in parameters)
+    return _plan(stages, tuple(x.shape[1:]), shapes, x.dtype == torch.float64)
+
+
+_FUSED = (
+    "conv2d",
+    "upsample_conv2d",
+    "relu",
+    "sigmoid",
+    "add",
+    "concat",
+    "max_pool2d",
+    "avg_pool2d",
+)
+
+
+def _graph_supports(x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool) -> Verdict:
+    verdict = supports(x, *parameters)
+    if verdict is not True:
+        return verdict
+    if not hasattr(extension(), "Graph"):
+        return "temporarily not there"
+    shapes = tuple(None if p is None else tuple(p.shape) for p in parameters)
+    return _fuses(stages, tuple(x.shape), shapes, x.dtype)
+
+
+@lru_cache(maxsize=256)
+def _fuses(
+    stages: Stages, x: tuple[int, ...], parameters: tuple[Any, ...], dtype: torch.dtype
+) -> Verdict:
+    """True if all stages run as one, and faster so; else which one does not, and why."""
+    nothing = torch.empty((), dtype=dtype)
+    values = [nothing.expand(x)]
+    given = [None if p is None else nothing.expand(p) for p in parameters]
+    for stage, own in stages.with_parameters(given):
+        read = [values[i] for i in stage.reads]
+        options = stage.arguments
+        if stage.op not in _FUSED:
+            return f"{stage.op} is no stage of a C++ graph"
+        if stage.op.endswith("conv2d"):
+            conv = {name: value for name, value in options.items() if name != "scale"}
+            if stage.op == "upsample_conv2d" and options["stride"] != (1, 1):
+                return "upsample_conv2d with a stride is done in two parts"
+            large = upsampled(read[0], options["scale"]) if "scale" in options else read[0]
+            weight = own[0]
+            assert weight is not None
+            reason = _conv2d_reason(large, weight, **conv)
+            if reason:
+                return f"a convolution is left to torch: {reason}"
+        values.append(nothing.expand(ops.get(stage.op).check(*read, *own, **options)))
+    return True
+
+
+def _graph_forward(
+    x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool
+) -> tuple[Tensor, Any]:
+    plan = _graph_plan(x, parameters, stages)
+    shape = graph.check(x, *parameters, stages=stages, keep=keep)
+    y = torch.empty(shape, dtype=x.dtype, memory_format=_format_of(x))
+    kept = plan.forward(x, _dense(parameters), y, keep)
+    return y, (kept, y) if keep else None
+
+
+def _graph_backward(
+    grad_y: Tensor, kept: Any, x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool,
+    needs: Needs,
+) -> Gradients:  # fmt: skip
+    inner, y = kept
+    grads = [
+        torch.zeros_like(p, memory_format=torch.contiguous_format)
+        if p is not None and needed
+        else None
+        for p, needed in zip(parameters, needs[1:], strict=True)
+    ]
+    grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_format_of(x)) if needs[0] else None
+    plan = _graph_plan(x, parameters, stages)
+    plan.backward(x, y, grad_y, inner, _dense(parameters), grads, grad_x)
+    return grad_x, *grads
+
+
+def _format_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format for results: that of the input."""
+    last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
+
+
+def _dense(parameters: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    return [None if p is None else p.contiguous() for p in parameters]
+
+
+graph.implement(
+    "cpp",
+    forward=_graph_forward,
+    backward=_graph_backward,
+    supports=_graph_supports,
+    how=how,
+)

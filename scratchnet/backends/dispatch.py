@@ -1,76 +1,245 @@
-"""Which backend runs a call, and why.
+"""Which implementation runs a call of an operation, and why.
 
 Strongest first: the ``backend=`` of the call or layer, ``use_backend`` of the surrounding block,
 the environment variable SCRATCHNET_BACKEND, ``set_backend``, and else ``auto``.
 
-A *name* is strict: that backend runs or raises. ``auto`` takes, of scratchnet's own backends that
-are available, the one of highest priority that supports the call. ``auto+NAME`` lets the
-third-party backend NAME take part as well.
+A *name* is strict in what that backend implements: it runs or raises. An operation that it does not
+implement at all runs on ``reference``. ``auto`` takes, of scratchnet's own backends that are
+available, the one of highest priority that implements the operation and supports the call.
+``auto+NAME`` lets the third-party backend NAME take part as well.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any
 
-from scratchnet.backends import registry, verify
-from scratchnet.backends.base import Backend, Verdict
-from scratchnet.errors import BackendError, PluginError, TypeMismatch
+import torch
+from torch import Tensor
+
+from scratchnet.backends import reference, registry
+from scratchnet.backends.base import Backend
+from scratchnet.errors import BackendError, OrderError, ShapeError, TypeMismatch
+from scratchnet.ops.op import Implementation, Needs, Op, Verdict
 
 VARIABLE = "SCRATCHNET_BACKEND"
+VERIFY_VARIABLE = "SCRATCHNET_VERIFY"
 AUTO = "auto"
 
 Choice = str | Backend
 
 _in_block: ContextVar[Choice | None] = ContextVar("scratchnet_backend", default=None)
 _trace: ContextVar[list[tuple[str, str]] | None] = ContextVar("scratchnet_trace", default=None)
+# Where explain.py collects the calls that a layer makes: op, tensors, options, backend.
+watched: ContextVar[list[tuple[Any, ...]] | None] = ContextVar("scratchnet_watched", default=None)
 _process_wide: Choice = AUTO
 _candidates: dict[str, tuple[int, list[Backend]]] = {}
 
 
-def resolve(op: str, *args: Any, backend: Choice | None = None, **kwargs: Any) -> Backend:
-    """Return the backend that is to run ``op(*args, **kwargs)``.
+def run(
+    op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
+) -> tuple[Any, Back]:
+    """Compute ``op`` forward, by the backend that is to run it.
 
     Args:
-        op: a method of Backend, e.g. ``"conv2d_forward"``.
-        args: its positional arguments.
+        op: the operation.
+        tensors: its tensors; those that may be left out may be None.
         backend: what the call or the layer asks for; None leaves it to the other sources.
-        kwargs: its keyword arguments.
+        options: the operation's.
+
+    Returns:
+        The output (a tuple if there are several), and what computes the gradients later.
 
     Raises:
+        ScratchnetError: the arguments do not fit; as the operation's check raises it.
         PluginError: the selected backend does not exist or cannot be loaded.
         BackendError: it is not available here, or does not support this call.
     """
+    tensors, options = op.bind(tensors, options)
+    op.check(*tensors, **options)
+    return _run(op, tensors, options, *resolve(op, tensors, options, backend))
+
+
+def _run(
+    op: Op,
+    tensors: tuple[Tensor | None, ...],
+    options: dict[str, Any],
+    chosen: Backend,
+    implementation: Implementation,
+) -> tuple[Any, Back]:
+    y, kept = implementation.forward(*tensors, **options)
+    return y, Back(op, chosen.name, implementation, tensors, options, y, kept)
+
+
+class Back:
+    """The way back through one call: gradients by the implementation that ran its forward."""
+
+    __slots__ = ("_kept", "_of_y", "_tensors", "_versions", "backend", "implementation", "op",
+                 "options")  # fmt: skip
+
+    def __init__(
+        self,
+        op: Op,
+        backend: str,
+        implementation: Implementation,
+        tensors: tuple[Tensor | None, ...],
+        options: dict[str, Any],
+        y: Any,
+        kept: Any,
+    ) -> None:
+        self.op, self.backend, self.implementation, self.options = (
+            op,
+            backend,
+            implementation,
+            options,
+        )
+        self._tensors, self._kept = op.kept_tensors(tensors), kept
+        outputs = y if isinstance(y, tuple) else (y,)
+        self._of_y = [(output.shape, output.dtype) for output in outputs]
+        self._versions = [tensor._version for tensor in self._read()]
+
+    def __call__(self, *grad_ys: Tensor, needs: Needs | None = None) -> tuple[Tensor | None, ...]:
+        """Return one gradient for each tensor of the call, None where it is not needed.
+
+        Args:
+            grad_ys: the gradient of the loss with respect to each output, of its shape and dtype.
+            needs: which gradients are needed; all (but of tensors that are None) by default.
+
+        Raises:
+            OrderError: a tensor that this needs was changed in place since the forward.
+            ShapeError, TypeMismatch: a gradient is not like its output.
+        """
+        op = self.op
+        for grad, (shape, dtype) in zip(grad_ys, self._of_y, strict=True):
+            if grad.shape != shape:
+                raise ShapeError(
+                    f"backward of {op.name} expects a gradient {tuple(shape)}, as the output is; "
+                    f"got {tuple(grad.shape)}"
+                )
+            if grad.dtype != dtype:
+                raise TypeMismatch(
+                    f"backward of {op.name} expects a gradient in {dtype}, got {grad.dtype}"
+                )
+        for tensor, version in zip(self._read(), self._versions, strict=True):
+            if tensor._version != version:
+                raise OrderError(
+                    f"a tensor of the shape {tuple(tensor.shape)} that backward of {op.name} reads "
+                    "was changed in place after the forward, so the gradient would be wrong: "
+                    "change a copy (clone() it first), or call backward before"
+                )
+        if needs is None:
+            needs = tuple(tensor is not None for tensor in self._tensors)
+        return self.implementation.backward(
+            grad_ys[0] if len(grad_ys) == 1 else grad_ys,
+            self._kept,
+            *self._tensors,
+            **self.options,
+            needs=needs,
+        )
+
+    @property
+    def output(self) -> tuple[torch.Size, torch.dtype]:
+        """Shape and dtype of the (first) output."""
+        return self._of_y[0]
+
+    def _read(self) -> list[Tensor]:
+        """Return the tensors whose values backward reads."""
+        kept = self._kept if isinstance(self._kept, tuple | list) else (self._kept,)
+        found = [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        return [t for t in found if not t.is_inference()]  # those have no version
+
+
+def fused(
+    op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
+) -> tuple[Any, Back] | None:
+    """As :func:`run`, if the backend that is selected implements ``op`` and supports this call;
+    None if not, for those who can do the same another way.
+    """
+    tensors, options = op.bind(tensors, options)
+    op.check(*tensors, **options)
+    choice, _ = selection(backend)
+    if is_auto(choice):
+        candidates = auto_candidates(str(choice))
+    else:
+        candidates = [choice if isinstance(choice, Backend) else registry.get(choice)]
+    for candidate in candidates:
+        found = candidate.implementation(op)
+        if found is None or found is op.reference or candidate.available() is not True:
+            continue
+        if found.supports(*tensors, **options) is True:
+            found = _chosen(op, tensors, options, backend, candidate, found)
+            return _run(op, tensors, options, candidate, found)
+    return None
+
+
+def resolve(
+    op: Op,
+    tensors: Sequence[Tensor | None],
+    options: dict[str, Any],
+    backend: Choice | None = None,
+) -> tuple[Backend, Implementation]:
+    """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
-    chosen = _resolve(op, args, kwargs, choice, source)
-    if verify.enabled():
-        chosen = verify.verified(chosen)
-    record(op, chosen.name)
-    return chosen
+    chosen, implementation = choose(op, tensors, options, choice, source)
+    return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
 
 
-def _resolve(
-    op: str, args: tuple[Any, ...], kwargs: dict[str, Any], choice: Choice, source: str
-) -> Backend:
+def _chosen(
+    op: Op,
+    tensors: Sequence[Tensor | None],
+    options: dict[str, Any],
+    backend: Choice | None,
+    chosen: Backend,
+    implementation: Implementation,
+) -> Implementation:
+    """Tell trace and explain what was chosen; return it, or its checked form if that is asked."""
+    calls = _trace.get()
+    if calls is not None:
+        calls.append((op.name, chosen.name))
+    asked = watched.get()
+    if asked is not None:
+        asked.append((op, tuple(tensors), options, backend))
+    if verifying() and implementation is not op.reference:
+        # by name: what checks stands above what is checked, and is there only when it is wanted
+        implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
+    return implementation
+
+
+def choose(
+    op: Op, tensors: Sequence[Tensor | None], options: dict[str, Any], choice: Choice, source: str
+) -> tuple[Backend, Implementation]:
+    """Return what runs a call when ``choice`` is selected by ``source``; errors as ``run``."""
     if not is_auto(choice):
         named = choice if isinstance(choice, Backend) else registry.get(choice)
-        verdict = _verdict(named, op, args, kwargs)
-        if verdict is not True:
+        implementation = named.implementation(op)
+        available = named.available()
+        if available is True and implementation is None:
+            return reference, op.reference
+        verdict = (
+            available
+            if implementation is None
+            else verdict_of(named, implementation, tensors, options)
+        )
+        if implementation is None or verdict is not True:
             raise BackendError(
-                f"backend {named.name!r} (chosen by {source}) cannot run {op}: {verdict}; "
+                f"backend {named.name!r} (chosen by {source}) cannot run {op.name}: {verdict}; "
                 f"choose another, or {AUTO!r} for the best that can"
             )
-        return named
-    for candidate in _auto_candidates(str(choice)):
-        if candidate.supports(op, *args, **kwargs) is True:
-            return candidate
-    raise BackendError(
-        f"no backend of {choice!r} can run {op}: scratchnet.explain({op!r}, ...) says why"
-    )
+        return named, implementation
+    for candidate in auto_candidates(str(choice)):
+        implementation = candidate.implementation(op)
+        if implementation is not None and implementation.supports(*tensors, **options) is True:
+            return candidate, implementation
+    return reference, op.reference
+
+
+def verifying() -> bool:
+    """Whether the environment asks for the runtime cross-check."""
+    return os.environ.get(VERIFY_VARIABLE, "").lower() not in ("", "0", "false", "no", "off")
 
 
 def selection(backend: Choice | None = None) -> tuple[Choice, str]:
@@ -91,7 +260,7 @@ def is_auto(choice: Choice) -> bool:
     return isinstance(choice, str) and choice.split("+")[0] == AUTO
 
 
-def _auto_candidates(choice: str) -> list[Backend]:
+def auto_candidates(choice: str) -> list[Backend]:
     """Return the available backends that ``choice`` lets take part, the highest priority first."""
     generation, found = _candidates.get(choice, (-1, []))
     if generation != registry.generation:
@@ -103,9 +272,15 @@ def _auto_candidates(choice: str) -> list[Backend]:
     return found
 
 
-def _verdict(backend: Backend, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Verdict:
+def verdict_of(
+    backend: Backend,
+    implementation: Implementation,
+    tensors: Sequence[Tensor | None],
+    options: dict[str, Any],
+) -> Verdict:
+    """Return whether a backend is available and supports a call, or why not."""
     available = backend.available()
-    return available if available is not True else backend.supports(op, *args, **kwargs)
+    return available if available is not True else implementation.supports(*tensors, **options)
 
 
 def _checked(choice: Choice) -> Choice:
@@ -162,84 +337,3 @@ def trace() -> Iterator[list[tuple[str, str]]]:
         yield calls
     finally:
         _trace.reset(token)
-
-
-def record(op: str, name: str) -> None:
-    """Tell :func:`trace` that a call was resolved."""
-    calls = _trace.get()
-    if calls is not None:
-        calls.append((op, name))
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Which backend would run a call, and what keeps each other one from it; ``print`` it.
-
-    Attributes:
-        op: the operation.
-        backend: the name of the backend that would run; None if the call would raise.
-        source: what selected it.
-        reasons: for every known backend, in words, why it would or would not run.
-    """
-
-    op: str
-    backend: str | None
-    source: str
-    reasons: dict[str, str]
-
-    def __str__(self) -> str:
-        head = f"{self.op}: {self.backend or 'nothing can run this'} (chosen by {self.source})"
-        width = max((len(name) for name in self.reasons), default=0)
-        return "\n".join([head, *(f"  {n:<{width}}  {why}" for n, why in self.reasons.items())])
-
-
-class Explains(Protocol):
-    """What knows by itself what would run: a plugin's Kernel."""
-
-    def explain(self, *args: Any, backend: Choice | None, **kwargs: Any) -> Explanation:
-        """As :func:`explain`."""
-
-
-def explain(
-    op: str | Explains, *args: Any, backend: Choice | None = None, **kwargs: Any
-) -> Explanation:
-    """Say which backend would run ``op(*args, **kwargs)`` and why each other would not; runs
-    nothing.
-
-    Args:
-        op: a method of Backend, e.g. ``"conv2d_forward"``, or a plugin's Kernel.
-        args: its positional arguments.
-        backend: as in the call.
-        kwargs: its keyword arguments.
-    """
-    if not isinstance(op, str):
-        return op.explain(*args, backend=backend, **kwargs)
-    choice, source = selection(backend)
-    running: Backend | None = None
-    failure = ""
-    try:
-        running = _resolve(op, args, kwargs, choice, source)
-    except (BackendError, PluginError) as error:
-        failure = str(error)
-    reasons = {}
-    if not is_auto(choice) and running is None:
-        reasons[str(choice)] = failure
-    asked_for = str(choice).split("+")[1:] if is_auto(choice) else []
-    for name in dict.fromkeys([*registry.names(), *asked_for]):
-        try:
-            candidate = registry.get(name)
-            verdict = _verdict(candidate, op, args, kwargs)
-        except PluginError as error:
-            reasons[name] = str(error)
-            continue
-        if running is not None and candidate.name == running.name:
-            reasons[name] = candidate.how(op, *args, **kwargs)
-        elif verdict is not True:
-            reasons[name] = verdict
-        elif not is_auto(choice):
-            reasons[name] = f"could run it, but {source} chose {choice!r}"
-        elif candidate not in _auto_candidates(str(choice)):
-            reasons[name] = f"could run it; third-party backends take part only in '{AUTO}+{name}'"
-        else:
-            reasons[name] = f"could run it, with a lower priority ({candidate.priority})"
-    return Explanation(op, running.name if running else None, source, reasons)

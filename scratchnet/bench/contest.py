@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scratchnet.backends import dispatch
+from scratchnet.backends.dispatch import AUTO
 
 OURS = "scratchnet"
 
@@ -19,14 +18,24 @@ Outcome = Mapping[str, Tensor]
 """What a contestant computed, by name; the names are the same for all in a contest."""
 
 
-class Contestant(Protocol):
-    """One way to compute it."""
+def _nothing() -> None:
+    """There is nothing to end."""
 
-    def run(self) -> float | None:
-        """Do it once: this is what is timed. Returns the seconds, where it keeps time itself."""
 
-    def outcome(self) -> Outcome:
-        """Return what comes out of it, of any dtype; called once, before the first ``run``."""
+@dataclass(frozen=True)
+class Contestant:
+    """One way to compute it.
+
+    Attributes:
+        run: do it once: this is what is timed. Returns the seconds, as a float, where it keeps
+            time itself; whatever else it returns is ignored.
+        outcome: return what comes out of it, of any dtype; called once, before the first ``run``.
+        close: end a process that it holds.
+    """
+
+    run: Callable[[], object]
+    outcome: Callable[[], Outcome]
+    close: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
@@ -38,21 +47,24 @@ class Case:
         title: what is computed, in a few words.
         threads: that everyone computes with.
         dtype: of the tensors.
-        contestants: by name; each is made when its turn comes. The first is what the others are
-            compared with.
+        contestants: by name, what makes each to work on so many images; it can be pickled. The
+            first is what the others are compared with.
         expected: computes what should come out, in float64.
         images: that a round works on.
-        work: roughly the milliseconds of a round, for progress bars.
     """
 
     section: str
     title: str
     threads: int
     dtype: torch.dtype
-    contestants: Mapping[str, Callable[[], Contestant]]
+    contestants: Mapping[str, Callable[[int], Contestant]]
     expected: Callable[[], Outcome]
     images: int
-    work: float
+
+    @property
+    def work(self) -> float:
+        """Roughly how much a round is, for progress bars."""
+        return self.images * len(self.contestants) / self.threads
 
 
 @dataclass(frozen=True)
@@ -84,9 +96,9 @@ class Contest:
     """
 
     case: Case
-    timings: dict[str, Timing]
-    left_out: dict[str, str]
-    wrong: list[str]
+    timings: dict[str, Timing] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def ours(self) -> str:
@@ -132,17 +144,17 @@ class Contest:
 
 def our_name(backend: str) -> str:
     """Return the name of scratchnet on this backend, as a contestant."""
-    return OURS if backend == dispatch.AUTO else f"{OURS} {backend}"
-
-
-def chosen(backend: str) -> AbstractContextManager[None]:
-    """Return what selects a backend; nothing for "auto", as in a program that selects none."""
-    return nullcontext() if backend == dispatch.AUTO else dispatch.use_backend(backend)
+    return OURS if backend == AUTO else f"{OURS} {backend}"
 
 
 def plural(number: int, thing: str) -> str:
     """Return "1 thread", "2 threads"."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def setting(threads: int, dtype: torch.dtype) -> str:
+    """Return "2 threads, float32"."""
+    return f"{plural(threads, 'thread')}, {short(dtype)}"
 
 
 def short(dtype: torch.dtype) -> str:

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scratchnet.bench import convolutions
-from scratchnet.bench.contest import OURS, plural, short
+from scratchnet.bench.contest import OURS, setting
+from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
 from scratchnet.bench.result import Result
-from scratchnet.io.files import atomic
-from scratchnet.report.figures import GRID, INK, MUTED
+from scratchnet.report.figures import INK, MUTED, dress
 from scratchnet.report.figures import OURS as BLUE
+from scratchnet.report.figures import save as save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
 
 Look = tuple[str, str]
 
@@ -62,9 +61,8 @@ def panels(result: Result) -> list[Panel]:
         if contest.ours not in contest.timings:
             continue
         what, _, label = case.title.partition(", ")
-        if case.title in convolutions.SHAPES:
-            what = f"single convolutions, {plural(case.threads, 'thread')}, {short(case.dtype)}"
-            label = case.title
+        if case.title in SHAPES:
+            what, label = f"single convolutions, {setting(case.threads, case.dtype)}", case.title
         elif case.section == "float64":
             what += " in float64"
         ours = f"{1e3 * contest.timings[contest.ours].median:.2f} ms"
@@ -85,11 +83,11 @@ def save(path: str | Path, result: Result) -> None:
     from matplotlib.figure import Figure
 
     drawn = panels(result)
-    columns = _columns(drawn)
+    half = (len(drawn) + 1) // 2 if len(drawn) > 3 else len(drawn)
+    columns = [column for column in (drawn[:half], drawn[half:]) if column]
     height = max((sum(panel.height for panel in column) for column in columns), default=EDGE)
-    figure = Figure(
-        figsize=(WIDTH * max(1, len(columns)), height + HEAD), dpi=120, layout="constrained"
-    )
+    size = (WIDTH * max(1, len(columns)), height + HEAD)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
     head = [
         *lines(result.machine),
         f"How many times as much as {OURS} (the blue line; its own beside each row), by medians",
@@ -97,51 +95,27 @@ def save(path: str | Path, result: Result) -> None:
     figure.suptitle("\n".join(head), x=0.01, ha="left", fontsize=9, color=MUTED)
     if not columns:
         figure.text(0.05, 0.4, "nothing could be compared; bench.txt says why", color=INK)
-    else:
-        looks = _looks(drawn)
-        parts = figure.subfigures(1, len(columns), squeeze=False)[0]
-        for part, column in zip(parts, columns, strict=True):
-            _draw_column(part, column, height, looks)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-
-
-def _columns(drawn: Sequence[Panel]) -> list[list[Panel]]:
-    """Split the panels into two columns of about the same height, if they are more than three."""
-    if len(drawn) < 4:
-        return [list(drawn)] if drawn else []
-    total = sum(panel.height for panel in drawn)
-
-    def higher(split: int) -> float:
-        first = sum(panel.height for panel in drawn[:split])
-        return max(first, total - first)
-
-    split = min(range(1, len(drawn)), key=higher)
-    return [list(drawn[:split]), list(drawn[split:])]
+    looks = _looks(drawn)
+    parts = figure.subfigures(1, max(1, len(columns)), squeeze=False)[0]
+    for part, column in zip(parts, columns, strict=False):
+        heights = [panel.height for panel in column]
+        heights.append(max(height - sum(heights), 1e-3))  # nothing, below the shorter column
+        *all_axes, below = part.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+        below.axis("off")
+        for axes, panel in zip(all_axes, column, strict=True):
+            _draw(axes, panel, looks)
+    save_figure(figure, path)
 
 
 def _looks(drawn: Sequence[Panel]) -> dict[str, Look]:
     """Give every contestant a look, and torch's two memory formats the same in all panels."""
-    kinds = dict.fromkeys(_kind(name) for panel in drawn for name in panel.names)
-    order = {kind: _LOOKS[i % len(_LOOKS)] for i, kind in enumerate(kinds)}
-    return {name: order[_kind(name)] for panel in drawn for name in panel.names}
-
-
-def _kind(name: str) -> str:
-    return name.replace(" eager", "").replace("torch.nn", "torch")
-
-
-def _draw_column(
-    part: SubFigure, column: Sequence[Panel], height: float, looks: Mapping[str, Look]
-) -> None:
-    heights = [panel.height for panel in column]
-    rest = height - sum(heights)
-    heights += [rest] * (rest > 0.1)
-    grid = part.subplots(len(heights), squeeze=False, height_ratios=heights)
-    for axes, panel in zip(grid[:, 0], column, strict=False):
-        _draw(axes, panel, looks)
-    if len(heights) > len(column):
-        grid[-1, 0].axis("off")
+    kinds = {
+        name: name.replace(" eager", "").replace("torch.nn", "torch")
+        for panel in drawn
+        for name in panel.names
+    }
+    order = list(dict.fromkeys(kinds.values()))
+    return {name: _LOOKS[order.index(kind) % len(_LOOKS)] for name, kind in kinds.items()}
 
 
 def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
@@ -160,11 +134,9 @@ def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
     ticks = [tick for tick in _TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.grid(axis="x", color=GRID)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_title(panel.title, loc="left", fontsize=11, color=INK)
+    dress(axes, panel.title, across="x")
+    axes.spines["left"].set_visible(False)
     if panel.names:
         axes.legend(
             frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=2.6,

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from scratchnet import backends as registry
 from scratchnet.backends import dispatch
-from scratchnet.bench.contest import Case, Contestant, Outcome, chosen, our_name, plural, short
-from scratchnet.compare import rivals
+from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
+from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
+from scratchnet.testing.twins import module_twin
 
 TWIN, TWIN_LAST = "torch.nn", "torch.nn channels_last"
-SECTION = "layer"
+SECTION, INPUT = "layer", "the input"
 BATCH, SIDE = 16, 64
 """Of the input where nobody says another: the arithmetic is to count, and not the calls."""
 
@@ -54,6 +55,15 @@ class Subject:
     def shape(self) -> str:
         """The input's, in words."""
         return "x".join(map(str, self.x.shape))
+
+    def first(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Input and gradient of so many images."""
+        return (self.x[:batch], self.grad_y[:batch]) if self.x.dim() else (self.x, self.grad_y)
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return len(self.x) if self.x.dim() else 1
 
     def __str__(self) -> str:
         return " ".join(f"{self.layer!r} on {self.shape}".split())
@@ -108,7 +118,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     with dispatch.trace() as calls:
-        OurLayer(subject, dispatch.AUTO).run()
+        _ours(subject, dispatch.AUTO, True, subject.images).run()
     used = {backend for _, backend in calls}
     known = registry.names() if used else []
     if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
@@ -123,100 +133,65 @@ def _available(name: str) -> bool:
         return False
 
 
-class OurLayer:
-    """The layer, forward and backward; gradients of parameters add up.
+def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
+    """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
+    layer, x, grad_y = deepcopy(subject.layer).train(backward), *subject.first(batch)
+    if not backward:
+        return forward(on(backend, layer.forward), x)
 
-    Args:
-        subject: whose layer to copy.
-        backend: to compute with.
-    """
+    def run() -> Both:
+        y, grad_x = layer.forward(x), layer.backward(grad_y)
+        return y, [grad_x, *(grad for _, grad in layer.param())]
 
-    def __init__(self, subject: Subject, backend: str) -> None:
-        self.layer, self.backend = deepcopy(subject.layer).train(), backend
-        self.x, self.grad_y = subject.x, subject.grad_y
-
-    def run(self) -> None:
-        """Forward and backward."""
-        self._run()
-
-    def outcome(self) -> Outcome:
-        """Return output and gradients."""
-        self.layer.zero_grad()
-        y, grad_x = self._run()
-        named = {f"gradient of {n}": grad.clone() for n, _, grad in self.layer.named_param()}
-        return {"output": y, "gradient of the input": grad_x, **named}
-
-    def _run(self) -> tuple[Tensor, Tensor]:
-        with chosen(self.backend):
-            return self.layer.forward(self.x), self.layer.backward(self.grad_y)
+    return by_hand(on(backend, run), [INPUT, *(name for name, _, _ in layer.named_param())])
 
 
-class OurForward:
-    """The layer's forward in eval mode.
-
-    Args:
-        subject: whose layer to copy.
-        backend: to compute with.
-    """
-
-    def __init__(self, subject: Subject, backend: str) -> None:
-        self.layer, self.x, self.backend = deepcopy(subject.layer).eval(), subject.x, backend
-
-    def run(self) -> None:
-        """Forward."""
-        with chosen(self.backend):
-            self.layer.forward(self.x)
-
-    def outcome(self) -> Outcome:
-        """Return the output."""
-        with chosen(self.backend):
-            return {"output": self.layer.forward(self.x)}
+def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -> Contestant:
+    """The layer's twin, by autograd; or its forward alone, without gradients."""
+    net = module_twin(subject.layer)
+    assert net is not None, "only layers that have a twin come here"
+    net.train(backward)
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
+    if not backward:
+        return forward(net, x)
+    names, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
+    if set(names) != set(theirs):  # then in order
+        theirs = dict(zip(names, theirs.values(), strict=True))
+    leaves = {INPUT: x, **{name: theirs[name] for name in names}}
+    return by_autograd(lambda x, *_: net(x), leaves, grad_y)
 
 
 def contestants(
     subject: Subject, backends: Sequence[str], *, backward: bool
-) -> dict[str, Callable[[], Contestant]]:
-    """The layer on each backend, and torch.nn's counterpart where there is one."""
-    ours = OurLayer if backward else OurForward
-    make: dict[str, Callable[[], Contestant]] = {
-        our_name(backend): partial(ours, subject, backend) for backend in backends
+) -> dict[str, Callable[[int], Contestant]]:
+    """The layer on each backend, and torch's counterpart where there is one."""
+    make: dict[str, Callable[[int], Contestant]] = {
+        our_name(backend): partial(_ours, subject, backend, backward) for backend in backends
     }
-    for name, last in ((TWIN, False), (TWIN_LAST, True)):
-        twin = partial(
-            rivals.layer, subject.layer, subject.x, subject.grad_y,
-            channels_last=last, backward=backward,
-        )  # fmt: skip
-        if rivals.has_twin(subject.layer) and (subject.x.dim() == 4 or not last):
-            make[name] = twin
+    if module_twin(subject.layer) is not None:
+        make[TWIN] = partial(_torchs, subject, False, backward)
+        if subject.x.dim() == 4:
+            make[TWIN_LAST] = partial(_torchs, subject, True, backward)
     return make
 
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
-    """Forward and backward, and forward alone.
-
-    Args:
-        subject: layer and input.
-        threads: to compute with.
-        backends: each makes a contestant.
-    """
+    """Forward and backward, and forward alone; each of ``backends`` makes a contestant."""
     dtype = subject.x.dtype
-    where = f"{subject.shape}, {plural(threads, 'thread')}, {short(dtype)}"
-    made = []
-    for backward, what in ((True, "forward and backward"), (False, "forward in eval mode")):
-        make = contestants(subject, backends, backward=backward)
-        made.append(
-            Case(
-                SECTION,
-                f"{what}, {where}",
-                threads,
-                dtype,
-                make,
-                partial(_exact, subject, backward),
-                images=len(subject.x) if subject.x.dim() else 1,
-                work=10.0 * len(make),
-            )
+    return [
+        Case(
+            SECTION,
+            f"{what}, {subject.shape}, {setting(threads, dtype)}",
+            threads,
+            dtype,
+            contestants(subject, backends, backward=backward),
+            partial(_exact, subject, backward),
+            subject.images,
         )
-    return made
+        for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
+    ]
 
 
 def _exact(subject: Subject, backward: bool) -> Outcome:
@@ -227,6 +202,5 @@ def _exact(subject: Subject, backward: bool) -> Outcome:
         subject.x.double(),
         subject.grad_y.double(),
     )
-    last = contestants(wide, ["reference"], backward=backward)
-    make = last[TWIN] if TWIN in last else last[our_name("reference")]
-    return make().outcome()
+    made = contestants(wide, ["reference"], backward=backward)
+    return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()

@@ -1,115 +1,149 @@
-"""How much more memory a step needs than before it, at its peak: each contestant in a process.
+"""How much more memory steps need than before them, at their peak: each contestant in a process.
+And how this process keeps its memory while others are timed.
 
-The process first works on a single image, so that code and libraries are loaded; then on the
-whole batch. What counts is the largest resident set since, less the one before: activations,
-gradients, workspaces. malloc is left as it is.
+The process that measures first works on a single image, so that code and libraries are loaded;
+then on the whole batch. What is read is the largest resident set since (the kernel's VmHWM; where
+there is no /proc, getrusage's ru_maxrss), and the one before: everything counts, activations,
+gradients, optimizer state, workspaces. malloc is left as it is.
 """
 
 from __future__ import annotations
 
-import json
+import ctypes
 import os
+import pickle
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import layer, step
-from scratchnet.bench.contest import OURS, Contestant
-from scratchnet.compare.memory import peak
+from scratchnet.bench.contest import Contestant
 from scratchnet.errors import ScratchnetError
 
 STEPS = 3
 _SELF = Path("/proc/self")
+# Names and numbers of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_MIB = 2**20
+_MEASURE = "from scratchnet.bench.memory import main; main()"
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to measure.
+class Memory:
+    """Resident memory of a process, in bytes.
 
     Attributes:
-        contestant: its name.
-        batch: images.
-        threads: to compute with.
-        layer: name of a layer, or None for the training step of the paper's network.
-        arguments: of the layer; None for its own.
-        shape: of the layer's input, without the batch.
-        dtype: ``"float32"`` or ``"float64"``.
+        before: when everything was imported, built and used once, before the first step.
+        peak: the most during a few steps.
     """
 
-    contestant: str
-    batch: int
-    threads: int
-    layer: str | None = None
-    arguments: dict[str, Any] | None = None
-    shape: tuple[int, ...] = ()
-    dtype: str = "float32"
+    before: int
+    peak: int
+
+    @property
+    def needed(self) -> int:
+        """What came with the steps."""
+        return self.peak - self.before
 
 
-def measure(order: Order) -> int:
-    """Return the memory that the steps needed, in bytes.
+def measure(name: str, make: Callable[[int], Contestant], images: int, threads: int) -> Memory:
+    """Let a contestant do a few steps in a new Python process, and return what it needed.
+
+    Args:
+        name: the contestant's.
+        make: returns it, ready to work on so many images; it is pickled.
+        images: how many.
+        threads: to compute with.
 
     Raises:
-        ScratchnetError: the process fails.
+        ScratchnetError: it cannot be pickled, or the process fails.
     """
+    try:
+        order = pickle.dumps((make, images, threads))
+    except Exception as error:  # classes that only this process knows
+        raise ScratchnetError(f"the memory of {name} could not be measured: {error}") from error
     done = subprocess.run(
-        [sys.executable, "-m", "scratchnet.bench.memory", json.dumps(asdict(order))],
+        [sys.executable, "-c", _MEASURE],
+        input=order,
         capture_output=True,
-        text=True,
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # same plugins
     )
     if done.returncode:
-        reason = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-        raise ScratchnetError(f"its memory could not be measured: {reason}")
-    return int(done.stdout)
+        said = done.stderr.decode(errors="replace").strip()
+        reason = said.rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise ScratchnetError(f"the memory of {name} could not be measured: {reason}")
+    return Memory(*map(int, done.stdout.split()))
 
 
-def _make(order: Order, batch: int) -> Contestant:
-    dtype: torch.dtype = getattr(torch, order.dtype)
-    if order.layer is None:
-        return step.one_step(order.contestant, batch, dtype)
-    (subject,) = layer.subjects(
-        order.layer, order.arguments, [(batch, *order.shape)] if order.shape else [], dtype
-    )
-    backend = order.contestant.removeprefix(OURS).strip() or AUTO
-    make: dict[str, Callable[[], Contestant]]
-    make = layer.contestants(subject, [backend], backward=True)
-    return make[order.contestant]()
+def peak() -> int:
+    """Return this process's largest resident set so far, in bytes.
+
+    ru_maxrss is the second choice: on Linux it starts out at that of the process that started this
+    one.
+    """
+    if (most := _status("VmHWM")) is not None:
+        return most
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
-def _resident() -> int:
-    for line in (_SELF / "status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def _status(name: str) -> int | None:
+    """An entry of /proc/self/status in bytes; None where there is no such file."""
+    if (status := _SELF / "status").exists():
+        for line in status.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def _forget_peak() -> int:
     """Let the peak start again from what is resident now, where the system can; returns it."""
     with suppress(OSError):
         (_SELF / "clear_refs").write_text("5")  # proc_pid_clear_refs(5): since Linux 4.0
-        return _resident()
+        return _status("VmRSS") or peak()
     return peak()
 
 
-def _main(order: Order) -> None:
-    torch.set_num_threads(order.threads)
-    warm = _make(order, 1)
+def main() -> None:
+    """Carry out the order on standard input."""
+    make, images, threads = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    warm = make(1)
     for _ in range(STEPS):
         warm.run()
-    contestant = _make(order, order.batch)
+    contestant = make(images)
     before = _forget_peak()
     for _ in range(STEPS):
         contestant.run()
-    print(peak() - before)
+    print(before, peak())
 
 
-if __name__ == "__main__":
-    _main(Order(**json.loads(sys.argv[1])))
+@contextmanager
+def keeps_memory() -> Iterator[bool]:
+    """Let malloc keep freed memory inside the block; yields whether it does.
+
+    glibc gives large blocks back to the system when they are freed, and takes them again, zeroed
+    page by page, at the next allocation: a step of training can spend a third of its time so. The
+    setting serves whoever allocates most; other C libraries are left as they are.
+
+    Source: mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is None:
+        yield False
+        return
+    kept = bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    try:
+        yield kept
+    finally:
+        # where glibc's own adjustment, which setting anything ends, arrives in a program like this
+        mallopt(_MMAP_MAX, 65536)
+        mallopt(_MMAP_THRESHOLD, 32 * _MIB)
+        mallopt(_TRIM_THRESHOLD, 64 * _MIB)
+        ctypes.CDLL(None).malloc_trim(0)

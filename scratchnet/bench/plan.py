@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,23 +11,22 @@ from typing import Any
 import torch
 
 from scratchnet.bench import convolutions, layer
+from scratchnet.bench.machine import cores
 from scratchnet.errors import ArgumentError
 
-SECTIONS = ("step", "inference", "convolutions", "float64", "course", "memory")
-"""In the order in which they run."""
-
-# Rounds that bring the whole to about three minutes on two cores, and a quick look to half of that.
-ROUNDS = {"step": 30, "inference": 30, "convolutions": 15, "float64": 6, "course": 5, "layer": 40}
-QUICK = {"step": 10, "inference": 10, "convolutions": 4, "float64": 2, "course": 2, "layer": 10}
-BATCHES: tuple[int, ...] = (2, 40, 256)
+# Rounds of each section, in the order in which they run, and in a quick look: three minutes on two
+# cores, and half of that.
+_ROUNDS = {
+    "step": (30, 10),
+    "inference": (30, 10),
+    "convolutions": (15, 4),
+    "float64": (6, 2),
+    "course": (5, 2),
+    "memory": (1, 1),
+}
+SECTIONS = tuple(_ROUNDS)
+BATCHES = (2, 40, 256)
 PAPERS_BATCH = 40
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Plan:
         shapes: convolutions whose name contains this.
         dtype: of the sections "step", "inference" and "convolutions", and of a layer.
         compiled: let torch.compile take part, which needs a C++ compiler and minutes.
-        jax: a Python with JAX, to take part in the training step.
+        rivals: who else takes part, as ``scratchnet.bench.rival.load`` takes them.
         quick: fewer rounds and cases.
         layer: name of one layer to measure, and nothing else.
         arguments: of its constructor; None for its own.
@@ -59,7 +57,7 @@ class Plan:
     shapes: str = ""
     dtype: torch.dtype = torch.float32
     compiled: bool = False
-    jax: str | None = None
+    rivals: Sequence[str] = ()
     quick: bool = False
     layer: str | None = None
     arguments: dict[str, Any] | None = None
@@ -89,10 +87,9 @@ class Plan:
 
     def over(self, section: str) -> list[tuple[int, int]]:
         """The (batch, threads) that the section covers."""
-        batches: tuple[int, ...] = (PAPERS_BATCH,)
-        threads: tuple[int, ...] = (cores(),)
-        if section == "step" and not self.quick:
-            batches, threads = BATCHES, tuple(sorted({1, cores()}))
+        widely = section == "step" and not self.quick
+        batches = BATCHES if widely else (PAPERS_BATCH,)
+        threads = sorted({1, cores()}) if widely else [cores()]
         return list(product(self.batches or batches, self.threads or threads))
 
     @property
@@ -104,4 +101,4 @@ class Plan:
 
     def rounds_of(self, section: str) -> int:
         """How many rounds the section takes."""
-        return self.rounds or (QUICK if self.quick else ROUNDS)[section]
+        return self.rounds or (_ROUNDS | {layer.SECTION: (40, 10)})[section][self.quick]

@@ -7,25 +7,22 @@ before its results were found equal to those expected.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
 
-from scratchnet.backends.verify import VerificationError
 from scratchnet.bench.contest import Case, Contest, Contestant, Outcome, Timing
 from scratchnet.errors import ScratchnetError
-from scratchnet.testing.closeness import ConformanceError, assert_close
+from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
+from scratchnet.verify import VerificationError
 
 Progress = Callable[[float, str], None]
-"""Told of work just done, in the unit of ``Case.work``, and of what is being done."""
+"""Told of work just done (milliseconds of ``Case.work``, or images) and of what is being done."""
 
 WARMUP = 3
 BLOCK = 5
-ROUNDINGS = 1000
-"""How many roundings, relative to the largest magnitude of a tensor, right results may be apart."""
 
 
 def check(outcome: Outcome, expected: Outcome) -> None:
@@ -37,8 +34,32 @@ def check(outcome: Outcome, expected: Outcome) -> None:
     if set(outcome) != set(expected):
         raise ConformanceError(f"expected {sorted(expected)}, got {sorted(outcome)}")
     for name, exact in expected.items():
-        eps = torch.finfo(outcome[name].dtype).eps
-        assert_close(outcome[name].double(), exact.double(), name, rtol=ROUNDINGS * eps)
+        tolerance = rounding(outcome[name].dtype)
+        assert_close(outcome[name].double(), exact.double(), name, rtol=tolerance)
+
+
+def turns(
+    ways: Mapping[str, Callable[[], object]], first: int, *, warm: bool = True
+) -> dict[str, float]:
+    """Let all run once, one after the other, and return the seconds of each.
+
+    Args:
+        ways: what to run, by name.
+        first: who begins; counted on from the last one to the first again.
+        warm: run each once before it is timed: a step of a training follows another step of it,
+            and finds in the caches what that one left there, not what somebody else did.
+    """
+    names = list(ways)
+    begin = first % len(names) if names else 0
+    seconds = {}
+    for name in [*names[begin:], *names[:begin]]:
+        if warm:
+            ways[name]()
+        start = time.perf_counter()
+        own = ways[name]()
+        taken = time.perf_counter() - start
+        seconds[name] = own if isinstance(own, float) else taken
+    return seconds
 
 
 class Race:
@@ -54,16 +75,14 @@ class Race:
     """
 
     def __init__(self, cases: Sequence[Case], on_progress: Progress) -> None:
-        self._contestants: list[dict[str, Contestant]] = []
         self.rounds = 0
-        self.contests: list[Contest] = []
+        self.contests = [Contest(case) for case in cases]
+        self._ways: list[dict[str, Callable[[], object]]] = []
         with ExitStack() as stack:
-            for case in cases:
-                on_progress(0, f"checking {case.title}")
-                contest = Contest(case, {}, {}, [])
-                with threads(case.threads):
-                    self._contestants.append(_prepare(contest, stack))
-                self.contests.append(contest)
+            for contest in self.contests:
+                on_progress(0, f"checking {contest.case.title}")
+                with threads(contest.case.threads):
+                    self._ways.append(_prepare(contest, stack))
             self._stack = stack.pop_all()
 
     @property
@@ -73,13 +92,15 @@ class Race:
 
     def run(self, rounds: int, on_progress: Progress) -> None:
         """Time everybody, ``rounds`` times; an interrupt leaves what was done in ``timed``."""
-        order = list(zip(self.contests, self._contestants, strict=True))
+        order = list(zip(self.contests, self._ways, strict=True))
         for block in [BLOCK] * (rounds // BLOCK) + [rounds % BLOCK] * bool(rounds % BLOCK):
-            for contest, contestants in order:
+            for contest, ways in order:
                 with threads(contest.case.threads):
                     for i in range(block):
                         on_progress(0, contest.case.title)
-                        _round(contest, contestants, self.rounds + i)
+                        # only complete rounds are kept
+                        for name, taken in turns(ways, self.rounds + i).items():
+                            contest.timings[name].seconds.append(taken)
                         on_progress(contest.case.work, contest.case.title)
             order = order[1:] + order[:1]
             self.rounds += block
@@ -93,16 +114,14 @@ class Race:
         self._stack.close()
 
 
-def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Contestant]:
+def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], object]]:
     """Make the contestants, and leave out those that cannot run or compute something else."""
-    contestants: dict[str, Contestant] = {}
+    ready: dict[str, Contestant] = {}
     expected = contest.case.expected()
     for name, make in contest.case.contestants.items():
         try:
-            contestant = make()
-            close = getattr(contestant, "close", None)  # those that hold a process
-            if close is not None:
-                stack.callback(close)
+            contestant = make(contest.case.images)
+            stack.callback(contestant.close)
             check(contestant.outcome(), expected)
         except (ConformanceError, VerificationError) as error:
             contest.left_out[name] = f"computes something else: {error}"
@@ -110,32 +129,12 @@ def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Contestant]:
         except ScratchnetError as error:
             contest.left_out[name] = str(error)
         else:
-            contestants[name] = contestant
+            ready[name] = contestant
             contest.timings[name] = Timing()
-    _warm_up(contestants, WARMUP)
-    return contestants
-
-
-def _warm_up(contestants: dict[str, Contestant], rounds: int) -> None:
-    for _ in range(rounds):
-        for contestant in contestants.values():
+    for _ in range(WARMUP):
+        for contestant in ready.values():
             contestant.run()
-
-
-def _round(contest: Contest, contestants: dict[str, Contestant], number: int) -> None:
-    """One round; its times are kept only if it is complete."""
-    names = list(contestants)
-    first = number % len(names) if names else 0
-    seconds = {}
-    for name in [*names[first:], *names[:first]]:
-        # Once untimed: a step of a training follows another step of it, and finds in the caches
-        # what that one left there, not what somebody else did.
-        contestants[name].run()
-        start = time.perf_counter()
-        own = contestants[name].run()
-        seconds[name] = time.perf_counter() - start if own is None else own
-    for name, taken in seconds.items():
-        contest.timings[name].seconds.append(taken)
+    return {name: contestant.run for name, contestant in ready.items()}
 
 
 @contextmanager
@@ -147,8 +146,3 @@ def threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def geometric_mean(ratios: Sequence[float]) -> float:
-    """The mean of ratios that treats a and 1/a alike."""
-    return math.exp(math.fsum(map(math.log, ratios)) / len(ratios))

@@ -1,28 +1,39 @@
-"""What a benchmark leaves behind: the tables as text, a figure, and all times as JSON."""
+"""What is left behind: text or a page, figures, and all numbers as JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from scratchnet.bench import figures
+from scratchnet.bench import curves, figures, page
+from scratchnet.bench.comparison import Comparison
 from scratchnet.bench.result import Result
 from scratchnet.bench.tables import text
+from scratchnet.denoise.evaluation import NOISY, sample_sheet
 from scratchnet.io.files import write_json, write_text
+from scratchnet.report import html
 
-TEXT, FIGURE, NUMBERS = "bench.txt", "bench.png", "bench.json"
 
-
-def write_report(result: Result, out: str | Path) -> None:
-    """Write the text, the figure and the numbers into a directory, each file atomically.
+def write_report(result: Result | Comparison, out: str | Path) -> None:
+    """Write a report into a directory, each file atomically.
 
     Args:
-        result: of the benchmark.
+        result: of a benchmark: ``bench.txt`` (the tables), ``bench.png`` and ``bench.json``; or of
+            a comparison: ``report.html``, ``compare.png``, ``samples.png`` and ``compare.json``.
         out: the directory; made if it is missing.
 
     Raises:
         ScratchnetError: if something cannot be written.
     """
     out = Path(out)
-    write_json(out / NUMBERS, result.as_dict())
-    figures.save(out / FIGURE, result)
-    write_text(out / TEXT, text(result))
+    if isinstance(result, Result):
+        write_json(out / "bench.json", result.as_dict())
+        figures.save(out / "bench.png", result)
+        write_text(out / "bench.txt", text(result))
+        return
+    write_json(out / "compare.json", result.as_dict())
+    curves.save(out / "compare.png", result)
+    labels = {name.replace(" ", "\n"): method for name, method in result.methods.items()}
+    sheet = out / "samples.png"
+    sample_sheet(sheet, result.data, {NOISY: lambda noisy: noisy, **labels}, columns=6)
+    parts = page.parts(result, sheet.read_bytes())
+    html.write_page(out / "report.html", page.TITLE, parts)

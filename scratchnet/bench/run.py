@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import torch
 
 from scratchnet import backends
-from scratchnet.backends import verify
+from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import convolutions, inference, layer, memory, step
-from scratchnet.bench.contest import Case, our_name, plural, short
+from scratchnet.bench import convolutions, layer, memory, rival, step
+from scratchnet.bench.contest import Case
 from scratchnet.bench.machine import machine, sgemm_gflops
-from scratchnet.bench.malloc import keeps_memory
+from scratchnet.bench.memory import keeps_memory
 from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
 from scratchnet.bench.result import Result
-from scratchnet.errors import ScratchnetError
+from scratchnet.errors import ArgumentError, ScratchnetError
 
 MEMORY_WORK = 2500.0
 """Of a process that measures memory, in the unit of Case.work."""
@@ -29,7 +29,7 @@ class Bench:
         plan: what to measure.
 
     Raises:
-        ScratchnetError: a layer or a backend is not there, or not as it is asked for.
+        ScratchnetError: a layer, a backend or a rival is not there, or not as it is asked for.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -37,12 +37,21 @@ class Bench:
         for name in plan.backends:
             if name != AUTO:
                 backends.get(name)
+        self.rivals = [rival.load(name) for name in plan.rivals]
+        for other in self.rivals:
+            if other.section not in plan.running:
+                raise ArgumentError(
+                    f"{other.name} takes part in the section {other.section}, which is not "
+                    "measured: name that one, too, or leave out the rival"
+                )
         self.subjects: list[layer.Subject] = []
         if plan.layer is not None:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
         planned = {section: list(self._cases(section)) for section in plan.running}
         self.cases = {section: cases for section, cases in planned.items() if cases}
-        self.orders = {title: orders for title, orders in self._orders() if orders}
+        self.memory = {
+            f"memory of {'a ' * (not self.subjects)}{case.title}": case for case in self._hungry()
+        }
 
     @property
     def work(self) -> float:
@@ -52,7 +61,7 @@ class Bench:
             for section, cases in self.cases.items()
             for case in cases
         )
-        return rounds + MEMORY_WORK * sum(map(len, self.orders.values()))
+        return rounds + MEMORY_WORK * sum(len(case.contestants) for case in self.memory.values())
 
     def run(self, command: str, on_progress: Progress = lambda done, what: None) -> Result:
         """Measure; Ctrl-C ends it early, and what was timed by then is returned.
@@ -69,7 +78,7 @@ class Bench:
             command,
             machine(),
             subjects=list(map(str, self.subjects)),
-            verified=verify.enabled(),
+            verified=dispatch.verifying(),
         )
         try:
             with keeps_memory() as result.malloc_keeps:
@@ -95,68 +104,44 @@ class Bench:
                 result.contests += race.timed
 
     def _measure_memory(self, result: Result, on_progress: Progress) -> None:
-        for title, orders in self.orders.items():
-            for order in orders:
-                on_progress(0, f"memory of {order.contestant}")
+        for title, case in self.memory.items():
+            for name, make in case.contestants.items():
+                on_progress(0, f"memory of {name}")
                 try:
-                    needed = memory.measure(order)
-                    result.memory.setdefault(title, {})[order.contestant] = needed
+                    needed = memory.measure(name, make, case.images, case.threads).needed
+                    result.memory.setdefault(title, {})[name] = needed
                 except ScratchnetError as error:
-                    result.no_memory.setdefault(title, {})[order.contestant] = str(error)
-                on_progress(MEMORY_WORK, f"memory of {order.contestant}")
+                    result.no_memory.setdefault(title, {})[name] = str(error)
+                on_progress(MEMORY_WORK, f"memory of {name}")
 
     def _cases(self, section: str) -> Iterator[Case]:
         plan, names = self.plan, list(self.plan.backends) or [AUTO]
         each, counts = plan.over(section), sorted({t for _, t in plan.over(section)})
-        if section == "step":
-            for batch, n in each:
-                yield step.step_case(
-                    batch, n, plan.dtype, backends=names, compiled=plan.compiled, jax=plan.jax
+        dtype = torch.float64 if section == "float64" else plan.dtype
+        rivals = [other for other in self.rivals if other.section == section]
+        for batch, n in each:
+            if section in ("step", "inference", "float64"):
+                compiled = plan.compiled and section != "float64"
+                yield step.case(
+                    section, batch, n, dtype, backends=names, compiled=compiled, rivals=rivals
                 )
-        elif section == "inference":
-            for batch, n in each:
-                yield inference.inference_case(
-                    batch, n, plan.dtype, backends=names, compiled=plan.compiled
-                )
-        elif section == "convolutions":
-            for n in counts:
-                yield from convolutions.cases(n, plan.dtype, backends=names, only=plan.shapes)
-        elif section == "float64":
-            for batch, n in each:
-                yield step.step_case(batch, n, torch.float64, backends=names, section=section)
-            for n in counts:
-                yield from convolutions.cases(
-                    n, torch.float64, backends=names, only=plan.shapes, section=section
-                )
-        elif section == "course":
-            for batch, n in each:
-                yield step.course_case(batch, n)
-        elif section == layer.SECTION:
+            elif section == "course":
+                yield step.course_case(batch, n, rivals)
+        for n in counts:
+            if section in ("convolutions", "float64"):
+                yield from convolutions.cases(section, n, dtype, backends=names, only=plan.shapes)
             for subject in self.subjects:
-                for n in counts:
-                    yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
+                yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 
-    def _orders(self) -> Iterator[tuple[str, list[memory.Order]]]:
-        """What to measure of memory, by title."""
-        plan, dtype = self.plan, short(self.plan.dtype)
-        if "memory" in plan.running:
-            names = [*map(our_name, plan.backends or [AUTO]), *step.TORCH]
-            for batch, n in plan.over("memory"):
-                title = f"memory of a training step, batch {batch}, {plural(n, 'thread')}, {dtype}"
-                yield title, [memory.Order(name, batch, n, dtype=dtype) for name in names]
+    def _hungry(self) -> Iterator[Case]:
+        """Whose memory to measure."""
+        plan = self.plan
+        for batch, n in plan.over("memory") if "memory" in plan.running else []:
+            names = plan.backends or [AUTO]
+            yield step.case("memory", batch, n, plan.dtype, backends=names)
         for subject in self.subjects:
             chosen = plan.backends or layer.backends_of(subject)
-            batch, *shape = subject.x.shape
-            n = plan.over(layer.SECTION)[0][1]
-            where = f"{subject.shape}, {plural(n, 'thread')}, {dtype}"
-            names = list(layer.contestants(subject, chosen, backward=True))
-            yield (
-                f"memory of forward and backward, {where}",
-                [
-                    memory.Order(name, batch, n, plan.layer, plan.arguments, tuple(shape), dtype)
-                    for name in names
-                ],
-            )
+            yield layer.cases(subject, plan.over(layer.SECTION)[0][1], chosen)[0]
 
 
 def _matrix_products(counts: list[int], rounds: int, result: Result) -> None:

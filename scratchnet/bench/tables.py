@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 
-from scratchnet.bench import convolutions, layer, step
-from scratchnet.bench.contest import Contest, plural, short
+from scratchnet.bench import layer, operation, step
+from scratchnet.bench.contest import Contest, plural, setting, short
+from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
-from scratchnet.bench.race import geometric_mean
 from scratchnet.bench.result import Result
+
+UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ def tables(result: Result) -> list[Table]:
     made = []
     for section in result.plan.running:
         contests = [c for c in result.contests if c.case.section == section]
-        shapes = [c for c in contests if c.case.title in convolutions.SHAPES]
+        shapes = [c for c in contests if c.case.title in SHAPES]
         made += [_contest(c, result) for c in contests if c not in shapes]
         for count in sorted({c.case.threads for c in shapes}):
             made.append(_shapes([c for c in shapes if c.case.threads == count]))
@@ -50,13 +53,12 @@ def text(result: Result) -> str:
     for table in tables(result):
         parts.append("\n".join([table.title, "", plain(table.head, table.rows)]))
         parts += ["\n".join(table.notes)] if table.notes else []
-    parts += result.remarks
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *result.remarks]) + "\n"
 
 
 def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of text, first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for first, *others in [head, *rows]:
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
@@ -68,34 +70,24 @@ def _contest(contest: Contest, result: Result) -> Table:
     """Everybody's times, and how many times as long as ours they are."""
     rows = []
     for name, timing in contest.timings.items():
-        least, median = contest.ratios(name) or (None, None)
-        rows.append(
-            [
-                name,
-                f"{1e3 * timing.least:.2f}",
-                f"{1e3 * timing.median:.2f}",
-                _times(least),
-                _times(median),
-                f"{contest.images_per_second(name):,.0f}",
-            ]
-        )
-    notes = _left_out(contest.left_out)
-    if contest.case.section == "step":
-        notes = [*_floor(contest, result), *notes]
+        times = (f"{1e3 * seconds:.2f}" for seconds in (timing.least, timing.median))
+        ratios = map(_times, contest.ratios(name) or (None, None))
+        rows.append([name, *times, *ratios, f"{contest.images_per_second(name):,.0f}"])
     return Table(
-        f"{contest.case.title}, {plural(_rounds([contest]), 'round')}",
+        f"{contest.case.title}, {_rounds([contest])}",
         ["", "least ms", "median ms", "of least", "of median", "images/s"],
         rows,
-        notes,
+        [*_floor(contest, result), *_left_out(contest)],
     )
 
 
 def _floor(contest: Contest, result: Result) -> list[str]:
     """How near our step comes to its arithmetic at the speed of a matrix product."""
-    timing, speed = contest.timings.get(contest.ours), result.sgemm.get(contest.case.threads)
-    if timing is None or speed is None or short(contest.case.dtype) != "float32":
+    case, timing = contest.case, contest.timings.get(contest.ours)
+    speed = result.sgemm.get(case.threads)
+    if case.section != "step" or not timing or not speed or short(case.dtype) != "float32":
         return []
-    arithmetic = step.gflop(step.start(1, contest.case.dtype)[0], contest.case.images)
+    arithmetic = step.gflop(step.start(1, case.dtype)[0], case.images)
     floor = arithmetic / speed
     return [
         f"{contest.ours}: {timing.least / floor:.2f} times (median {timing.median / floor:.2f}) "
@@ -107,48 +99,41 @@ def _threads(contests: Sequence[Contest]) -> list[Table]:
     """How much faster more threads are than the fewest."""
     made = []
     for images in sorted({c.case.images for c in contests}):
-        alike = sorted(
-            (c for c in contests if c.case.images == images), key=lambda c: c.case.threads
-        )
-        first = alike[0]
-        rows = []
-        for name, base in first.timings.items():
-            others = [c.timings[name] for c in alike[1:] if name in c.timings]
-            if others and len(others) == len(alike) - 1:
-                speedups = [f"{base.median / other.median:.2f}" for other in others]
-                rows.append([name, *speedups])
-        if rows:
-            counts = [f"{plural(c.case.threads, 'thread')}" for c in alike[1:]]
+        alike = [c for c in contests if c.case.images == images]
+        first, *others = sorted(alike, key=lambda c: c.case.threads)
+        rows = [
+            [name, *(f"{base.median / c.timings[name].median:.2f}" for c in others)]
+            for name, base in first.timings.items()
+            if all(name in c.timings for c in others)
+        ]
+        if rows and others:
             what = f"times as fast as {plural(first.case.threads, 'thread')}, by medians"
-            made.append(Table(f"training step, batch {images}: {what}", ["", *counts], rows))
+            head = ["", *(plural(c.case.threads, "thread") for c in others)]
+            made.append(Table(f"training step, batch {images}: {what}", head, rows))
     return made
 
 
 def _shapes(contests: Sequence[Contest]) -> Table:
     """Single convolutions against torch's better layout."""
-    others = [convolutions.TORCH, convolutions.TORCH_LAST]
-    ours = [name for name in contests[0].case.contestants if name not in others]
-    rows, notes = [], []
+    names, case = list(contests[0].case.contestants), contests[0].case
+    rows = []
     for contest in contests:
-        times = [
-            f"{1e3 * contest.timings[n].least:.2f}" if n in contest.timings else "–"
-            for n in (*ours, *others)
-        ]
+        known = contest.timings
+        times = [f"{1e3 * known[n].least:.2f}" if n in known else UNKNOWN for n in names]
         rows.append([contest.case.title, *times, *map(_times, better_layout(contest))])
-        notes += [f"{contest.case.title}: {line}" for line in _left_out(contest.left_out)]
-    known = [r for r in map(better_layout, contests) if None not in r]
-    if known:
-        least, median = ([r[i] or 0.0 for r in known] for i in (0, 1))
-        notes.insert(
-            0,
+    ratios = [better for c in contests if None not in (better := better_layout(c))]
+    notes = [f"{c.case.title}: {line}" for c in contests for line in _left_out(c)]
+    if ratios:
+        least, median = ([float(r[i] or 0) for r in ratios] for i in (0, 1))
+        notes = [
             f"geometric mean: {geometric_mean(least):.2f} of least, {geometric_mean(median):.2f} "
             f"of median; worst: {min(least):.2f} of least, {min(median):.2f} of median",
-        )
-    case = contests[0].case
+            *notes,
+        ]
+    what = f"single convolutions, forward and backward, {setting(case.threads, case.dtype)}"
     return Table(
-        f"{convolutions.title(case.threads, case.dtype)}, {plural(_rounds(contests), 'round')}; "
-        "least ms, and torch's better layout as a multiple of ours",
-        ["", *ours, *others, "of least", "of median"],
+        f"{what}, {_rounds(contests)}; least ms, and torch's better layout as a multiple of ours",
+        ["", *names, "of least", "of median"],
         rows,
         notes,
     )
@@ -156,11 +141,9 @@ def _shapes(contests: Sequence[Contest]) -> Table:
 
 def better_layout(contest: Contest) -> tuple[float | None, float | None]:
     """How many times as long as ours torch takes in its better layout, by least and by median."""
-    ratios = [contest.ratios(name) for name in (convolutions.TORCH, convolutions.TORCH_LAST)]
+    ratios = map(contest.ratios, (operation.TORCH, operation.TORCH_LAST))
     known = [ratio for ratio in ratios if ratio is not None]
-    if not known:
-        return None, None
-    return min(least for least, _ in known), min(median for _, median in known)
+    return (min(r[0] for r in known), min(r[1] for r in known)) if known else (None, None)
 
 
 def _memory(result: Result) -> list[Table]:
@@ -169,25 +152,25 @@ def _memory(result: Result) -> list[Table]:
     for title in {**result.memory, **result.no_memory}:
         rows = result.memory.get(title, {})
         base = next((n for n in (next(iter(step.TORCH)), layer.TWIN) if rows.get(n)), None)
-        head = ["", "MB", *([f"of {base}'s"] if base else [])]
         cells = [
             [name, f"{most / 1e6:.1f}", *([f"{most / rows[base]:.2f}"] if base else [])]
             for name, most in rows.items()
         ]
         reasons = result.no_memory.get(title, {})
         notes = [f"not measured: {name}: {reason}" for name, reason in reasons.items()]
+        head = ["", "MB", *([f"of {base}'s"] if base else [])]
         made.append(Table(f"{title}: at its peak, more than before", head, cells, notes))
     return made
 
 
-def _rounds(contests: Sequence[Contest]) -> int:
+def _rounds(contests: Sequence[Contest]) -> str:
     counts = [len(t.seconds) for c in contests for t in c.timings.values()]
-    return min(counts, default=0)
+    return plural(min(counts, default=0), "round")
 
 
 def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else f"{ratio:.2f}"
+    return UNKNOWN if ratio is None else f"{ratio:.2f}"
 
 
-def _left_out(reasons: dict[str, str]) -> list[str]:
-    return [f"not timed: {name}: {reason}" for name, reason in reasons.items()]
+def _left_out(contest: Contest) -> list[str]:
+    return [f"not timed: {name}: {reason}" for name, reason in contest.left_out.items()]

@@ -75,7 +75,7 @@ def check(
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
     if replay is not None:
-        from scratchnet.backends.replay import replay as run_again
+        from scratchnet.verify.replay import replay as run_again
 
         if names or arguments or shapes or only:
             raise ScratchnetError("--replay goes alone, or with --backend")

@@ -15,7 +15,7 @@ def info(
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
     """
-    from scratchnet.bench.facts import facts
+    from scratchnet.bench.machine import facts
 
     found = facts()
     if as_json:
@@ -40,10 +40,8 @@ def _show(found: dict[str, Any]) -> None:
 
     screen = console()
     machine = grid()
-    compiled = (found["build"] or {}).get("compiled")
-    built_for = f", kernels built for {found['torch']['built_for']}" if compiled else ""
     machine.add_row("scratchnet", found["scratchnet"])
-    machine.add_row("torch", found["torch"]["running"] + built_for)
+    machine.add_row("torch", found["torch"]["running"])
     machine.add_row("python", f"{found['python']}, {found['platform']}")
     machine.add_row(
         "processor",
@@ -93,8 +91,7 @@ def _build(record: dict[str, Any] | None) -> str:
         return "no record: the C++ kernels were not built"
     if not record.get("compiled"):
         return f"without C++ kernels: {record.get('reason')}"
-    sets = ", ".join(record.get("instruction_sets", {}))
-    return f"C++ kernels for {sets}, by {record.get('compiler')}, python {record.get('python')}"
+    return f"C++ kernels by {record.get('compiler')}, python {record.get('python')}"
 
 
 def _origin(row: dict[str, Any]) -> str:

@@ -6,14 +6,30 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scratchnet.errors import ScratchnetError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 VERIFY_VARIABLE = "SCRATCHNET_VERIFY"
 DATA, MACHINE = "Images", "Machine"
+
+
+def option(text: str, panel: str | None = None, *flags: str, **settings: Any) -> Any:
+    """An option with a help text, in a panel of the help page.
+
+    Args:
+        text: the help.
+        panel: its heading; None for the first one.
+        flags: how it is written, where that is not its parameter's name.
+        settings: as ``typer.Option`` takes them.
+    """
+    return typer.Option(*flags, help=text, rich_help_panel=panel, **settings)
+
 
 Backend = Annotated[
     str | None,
@@ -42,6 +58,8 @@ Verify = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--force")]
+AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -131,6 +149,18 @@ def machine(
         if verify:
             del os.environ[VERIFY_VARIABLE]
             os.environ |= verified_before
+
+
+def say(screen: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it is, however long."""
+    screen.print(line, markup=False, highlight=False, soft_wrap=True, style=style)
+
+
+def print_json(found: dict[str, Any]) -> None:
+    """Print plain values for another program to read."""
+    import json
+
+    print(json.dumps(found, indent=2))
 
 
 def texts(**paths: Path | None) -> dict[str, str | None]:

@@ -37,10 +37,10 @@ def cut(
     Every cut takes a scale out of `REDUCTIONS` at which its image still is `size` pixels wide
     and high. A nearly flat cut (see `MIN_CONTRAST`: sky, black space, blank paper) teaches
     nothing and makes validation look easy; it is drawn again, up to 30 times, and the one with
-    most contrast is taken where a image has nothing better.
+    most contrast is taken where an image has nothing better.
 
     Args:
-        images: One function a image that loads it; called once, so that one image at a time
+        images: One function per image that loads it; called once, so that one image at a time
             is in memory. Of more than `n` images, a random `n` are used.
         n: How many squares to cut, 1 or more.
         size: Side of a square, in pixels.
@@ -51,7 +51,7 @@ def cut(
         uint8, (n, 3, size, size).
 
     Raises:
-        ShapeError: A image is smaller than `size`.
+        ShapeError: An image is smaller than `size`.
     """
     out = torch.empty((n, 3, size, size), dtype=torch.uint8)
     slots = torch.randperm(n, generator=generator)
@@ -72,7 +72,7 @@ def _scales(image: Pixels, size: int) -> list[Pixels]:
     scales = [np.asarray(opened.reduce(r)) for r in REDUCTIONS if min(opened.size) >= r * size]
     if not scales:
         raise ShapeError(
-            f"cannot cut {size}x{size} pixels out of a image of {opened.width}x{opened.height}"
+            f"cannot cut {size}x{size} pixels out of an image of {opened.width}x{opened.height}"
         )
     return scales
 

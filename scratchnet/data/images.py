@@ -36,7 +36,7 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def load_image(path: str | Path) -> Pixels:
-    """Decodes a image as upright 8-bit RGB; grey becomes three equal channels, alpha is dropped.
+    """Decodes an image as upright 8-bit RGB; grey becomes three equal channels, alpha is dropped.
 
     Returns:
         uint8, (H, W, 3).
@@ -56,7 +56,7 @@ def load_image(path: str | Path) -> Pixels:
             return np.asarray(image.convert("RGBA").convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{path} cannot be read as a image ({error}); repair or remove it"
+            f"{path} cannot be read as an image ({error}); repair or remove it"
         ) from error
 
 

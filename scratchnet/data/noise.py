@@ -6,7 +6,7 @@ images as one likes, all of shape (N, C, H, W). Learning from noisy pairs alone 
 noise having mean zero given the clean image (Lehtinen et al., "Noise2Noise: Learning Image
 Restoration without Clean Data", 2018, section 2): `subpixel` is so up to rounding, `gaussian` and
 `poisson` up to the clipping at 0 and 255; `impulse` is not, and a network that is trained on it
-with a squared error learns a image of lower contrast.
+with a squared error learns an image of lower contrast.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Gaussian(NoiseModel):
     """White noise of standard deviation `sigma` grey levels is added; rounded, clipped to 0-255.
 
     With `high`, every image has a standard deviation of its own, uniform from `sigma` to `high`:
-    a network trained on it has to find out how noisy a image is.
+    a network trained on it has to find out how noisy an image is.
     """
 
     sigma: float

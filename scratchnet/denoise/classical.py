@@ -28,10 +28,10 @@ def classical_denoisers() -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def estimate_sigma(image: Floats) -> float:
-    """Standard deviation of white noise in a image (H, W, 3), on its scale, mean over channels.
+    """Standard deviation of white noise in an image (H, W, 3), on its scale, mean over channels.
 
     The median of the absolute diagonal differences (x₀₀ − x₀₁ − x₁₀ + x₁₁)/2 of all 2x2 squares,
-    over 0.6745: the finest diagonal Haar wavelet coefficients, in which a image's own content
+    over 0.6745: the finest diagonal Haar wavelet coefficients, in which an image's own content
     is rare (Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage", 1994). 0 for
     images less than 2 pixels wide or high.
     """

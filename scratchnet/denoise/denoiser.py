@@ -134,7 +134,7 @@ def denoise_file(
     compare: bool = False,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Denoise a image file.
+    """Denoise an image file.
 
     Args:
         denoiser: the network.

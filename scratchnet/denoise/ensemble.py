@@ -10,7 +10,7 @@ VIEWS = 8
 
 
 def self_ensemble(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Make of a network one that looks at a image in all 8 ways to mirror and turn it.
+    """Make of a network one that looks at an image in all 8 ways to mirror and turn it.
 
     Noise has no up and down, but what a network makes of a turned image is a little different,
     and the mean of all eight, turned back, is nearer the truth than any one of them usually is.

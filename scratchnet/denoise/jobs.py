@@ -13,7 +13,7 @@ from scratchnet.io.imagefile import check_suffix
 
 @dataclass(frozen=True)
 class Job:
-    """A image to denoise and where the result goes."""
+    """An image to denoise and where the result goes."""
 
     source: Path
     target: Path

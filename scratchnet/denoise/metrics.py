@@ -48,7 +48,7 @@ def psnr(
         a: (N, C, H, W) or (C, H, W), floating point or uint8.
         b: As `a`, of the same shape and dtype.
         peak: The value of white. Without it: 255 for uint8, 1 for floating point.
-        reduction: `pooled`, `per_image`, or `none` for one value a image.
+        reduction: `pooled`, `per_image`, or `none` for one value per image.
 
     Returns:
         A float; with `none` a float64 tensor of shape (N,).

@@ -1,4 +1,4 @@
-"""Apply a network to a image of any size, tile by tile, as if in one piece.
+"""Apply a network to an image of any size, tile by tile, as if in one piece.
 
 Each tile is given with a margin of real image around it, as wide as the network looks; only what
 the margin cannot have disturbed is kept. So the tiles fit together without a seam, and memory is
@@ -75,7 +75,7 @@ def tiled(
     form: Geometry,
     tile: int = TILE,
 ) -> Iterator[int]:
-    """Run ``apply`` over a image in tiles, reading and writing through functions.
+    """Run ``apply`` over an image in tiles, reading and writing through functions.
 
     Args:
         apply: maps (1, C, h, w) to (1, C, h, w), h and w multiples of ``form.multiple``.

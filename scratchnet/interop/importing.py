@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from scratchnet.backends.base import Pair
 from scratchnet.errors import TypeMismatch
 from scratchnet.interop.containers import TorchConcat, TorchResidual, complain, names_of
 from scratchnet.layers.activation import ReLU, Sigmoid
@@ -17,6 +16,7 @@ from scratchnet.layers.conv import Conv2d, Convolution, TransposeConv2d
 from scratchnet.layers.loss import MSE
 from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+from scratchnet.ops.window import Pair
 
 T = TypeVar("T", bound=Convolution)
 

@@ -21,7 +21,7 @@ Pixels16 = npt.NDArray[np.uint16]
 
 
 def deep_pixels(image: Image.Image) -> Pixels16 | None:
-    """The pixels of a image with 16 bits in several channels, or None if it is another kind.
+    """The pixels of an image with 16 bits in several channels, or None if it is another kind.
 
     Pillow decodes such files but keeps only each value's high byte. Told that the bytes come in the
     other order, it

@@ -50,7 +50,7 @@ class ImageData:
 
 
 def read_image(path: str | Path) -> ImageData:
-    """Decode a image as it is stored: not turned upright, its bits and channels kept.
+    """Decode an image as it is stored: not turned upright, its bits and channels kept.
 
     Palettes become RGB, 1-bit images 8-bit grey, CMYK and other colour spaces RGB.
 
@@ -75,13 +75,13 @@ def read_image(path: str | Path) -> ImageData:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} cannot be read as a image ({_first_line(error)})") from error
+        raise DataError(f"{path} cannot be read as an image ({_first_line(error)})") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
 def write_image(path: str | Path, image: ImageData) -> None:
-    """Encode a image in the format that the file's ending names, atomically.
+    """Encode an image in the format that the file's ending names, atomically.
 
     Raises:
         DataError: if the ending is unknown or its format cannot hold such pixels; the message names

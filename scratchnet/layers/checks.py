@@ -116,29 +116,3 @@ def check_grad(layer: Module, grad_y: Tensor, shape: torch.Size, dtype: torch.dt
             f"{tuple(shape)}; got {tuple(grad_y.shape)}"
         )
     return grad_y
-
-
-def output_size(
-    name: str,
-    size: tuple[int, int],
-    *,
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> tuple[int, int]:
-    """Return (H_out, W_out) of a convolution: (n + 2·padding − dilation·(K−1) − 1) // stride + 1.
-
-    Raises:
-        ShapeError: the padded input is smaller than the (dilated) kernel.
-    """
-    spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
-    padded = [n + 2 * p for n, p in zip(size, padding, strict=True)]
-    if any(n < span for n, span in zip(padded, spans, strict=True)):
-        raise ShapeError(
-            f"{name}: the padded input is {padded[0]}x{padded[1]}, smaller than "
-            f"the kernel's {spans[0]}x{spans[1]}: use larger images, more padding or a "
-            "smaller kernel"
-        )
-    rows, columns = ((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))
-    return rows, columns

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ShapeError, TypeMismatch
+from scratchnet.layers import fuse
 from scratchnet.layers.checks import check_grad, check_tensor
-from scratchnet.layers.fuse import runs
 from scratchnet.layers.module import Module
 
 
@@ -36,13 +36,19 @@ class Sequential(Module):
         self.modules = list(modules)
 
     def forward(self, *inputs: Any) -> Any:
-        """f(x) = f_n(... f_2(f_1(x))); neighbours that a backend can run as one are (fusion.py).
+        """f(x) = f_n(... f_2(f_1(x))); neighbours that a backend can run as one are (fuse.py).
         Several inputs go to the first module, a tuple on to the next as its several inputs.
         """
-        parts = runs(self.modules)
-        for part in parts:
-            inputs = _tuple(part.forward(*inputs))
-        self.save(*parts)
+        ways_back: list[Any] = []
+        for part in fuse.parts(self, self.modules):
+            if isinstance(part, fuse.Run):
+                y, back = part.forward(*inputs)
+                inputs = (y,)
+                ways_back.append(back)
+            else:
+                inputs = _tuple(part.forward(*inputs))
+                ways_back.append(part)
+        self.save(*ways_back)
         return inputs[0] if len(inputs) == 1 else inputs
 
     def backward(self, *grad_outputs: Any) -> Any:
@@ -121,6 +127,11 @@ class Residual(Module):
             ShapeError: f changes the shape.
         """
         x = check_tensor(self, inputs[0])
+        fused = fuse.whole(self, x)
+        if fused is not None:
+            self.save(fused[1])
+            return fused[0]
+        self.save(None)
         y: Tensor = self.body.forward(x)
         if y.shape != x.shape:
             raise ShapeError(
@@ -132,12 +143,14 @@ class Residual(Module):
     def backward(self, *grad_outputs: Tensor) -> Tensor:
         """∂L/∂x = ∂L/∂y + Jᵀ ∂L/∂y, with J the Jacobian of f."""
         (grad_y,) = grad_outputs
-        through_body: Tensor = self.body.backward(grad_y)
-        return through_body + check_tensor(self, grad_y)
+        (fused,) = self.saved
+        through_body: Tensor = (fused or self.body).backward(grad_y)
+        return through_body if fused else through_body + check_tensor(self, grad_y)
 
     def backward_parameters(self, *grad_outputs: Tensor) -> None:
         """Those of f: the sum has none of its own."""
-        self.body.backward_parameters(*grad_outputs)
+        (fused,) = self.saved
+        (fused or self.body).backward_parameters(*grad_outputs)
 
 
 class Concat(Module):
@@ -167,6 +180,10 @@ class Concat(Module):
         x = check_tensor(self, inputs[0])
         if x.dim() not in (3, 4):
             raise ShapeError(f"Concat expects (N, C, H, W) or (C, H, W), got {tuple(x.shape)}")
+        fused = fuse.whole(self, x)
+        if fused is not None:
+            self.save(fused[1], 0, fused[0].shape, x.dtype)
+            return fused[0]
         y = self.body.forward(x)
         if y.dim() != x.dim() or _without_channels(y) != _without_channels(x):
             raise ShapeError(
@@ -174,7 +191,7 @@ class Concat(Module):
                 f"{tuple(x.shape)}, but it returned {tuple(y.shape)}"
             )
         joined = torch.cat([x, y], dim=-3)
-        self.save(x.shape[-3], joined.shape, joined.dtype)
+        self.save(None, x.shape[-3], joined.shape, joined.dtype)
         return joined
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
@@ -182,8 +199,11 @@ class Concat(Module):
 
         x reaches the output twice, as itself and through f: the two gradients add up.
         """
-        channels, shape, dtype = self.saved
+        fused, channels, shape, dtype = self.saved
         grad_y = check_grad(self, grad_outputs[0], shape, dtype)
+        if fused is not None:
+            grad_x: Tensor = fused.backward(grad_y)
+            return grad_x
         direct, grad_body = grad_y.tensor_split((channels,), dim=-3)
         through_body: Tensor = self.body.backward(grad_body)
         return through_body + direct

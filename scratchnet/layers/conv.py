@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet.backends.base import Backend, Link
+from scratchnet.backends import dispatch
+from scratchnet.backends.base import Backend
 from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.layers import init
-from scratchnet.layers.checks import output_size, pair, positive
+from scratchnet.layers.checks import pair, positive
 from scratchnet.layers.image_layer import ImageLayer
 from scratchnet.layers.parameter import Parameter
+from scratchnet.ops.conv import conv2d, conv2d_input_grad
+from scratchnet.ops.op import Op
 
 IntOrPair = int | Sequence[int]
 
@@ -75,8 +78,8 @@ class Convolution(ImageLayer):
         self.add_parameter("bias", offset)
 
     @property
-    def geometry(self) -> dict[str, Any]:
-        """The arguments that a backend's convolution takes besides its tensors."""
+    def options(self) -> dict[str, Any]:
+        """The options of the layer's operation."""
         return {
             "stride": self.stride,
             "padding": self.padding,
@@ -96,6 +99,24 @@ class Convolution(ImageLayer):
             "groups": self.groups,
             "bias": self.bias is not None,
         }
+
+    def _run(self, op: Op, x: Tensor) -> Tensor:
+        y, back = dispatch.run(op, x, self.weight, self.bias, backend=self.backend, **self.options)
+        self.save(back)
+        result: Tensor = y
+        return result
+
+    def backward_images(self, grad_y: Tensor) -> Tensor:
+        """y is linear in each of x, W and b, so each gradient is the adjoint of that linear map.
+
+        The formulas stand beside the operation, in scratchnet/ops.
+        """
+        (back,) = self.saved
+        grad_x, grad_weight, grad_bias = back(grad_y)
+        self._accumulate(grad_weight, grad_bias)
+        assert grad_x is not None
+        result: Tensor = grad_x
+        return result
 
     def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
         if grad_weight is not None:
@@ -162,39 +183,9 @@ class Conv2d(Convolution):
             device=device,
         )
 
-    def link(self) -> Link | None:
-        """Return the layer as data; None for a subclass, which may compute something else."""
-        if type(self) is not Conv2d:
-            return None
-        return Link(self.in_channels, self.out_channels, self.kernel_size, **self.geometry)
-
     def forward_images(self, x: Tensor) -> Tensor:
-        """y = A_W x + b."""
-        output_size(
-            type(self).__name__,
-            (x.shape[2], x.shape[3]),
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-        )
-        backend = self._resolve("conv2d_forward", x, self.weight, self.bias, **self.geometry)
-        self.save(backend, x)
-        return backend.conv2d_forward(x, self.weight, self.bias, **self.geometry)
-
-    def backward_images(self, grad_y: Tensor) -> Tensor:
-        """∂L/∂x = A_Wᵀ ∂L/∂y;  ∂L/∂W[o,c,u,v] = Σ_{n,i,j} ∂L/∂y[n,o,i,j] · x[…] (the x that the
-        forward multiplies by W[o,c,u,v] there);  ∂L/∂b = Σ_{n,i,j} ∂L/∂y.
-
-        y is linear in each of x, W and b, so each gradient is the adjoint of that linear map.
-        """
-        backend, x = self.saved
-        needs = (True, True, self.bias is not None)
-        grad_x, grad_weight, grad_bias = backend.conv2d_backward(
-            grad_y, x, self.weight, **self.geometry, needs=needs
-        )
-        self._accumulate(grad_weight, grad_bias)
-        return grad_x  # type: ignore[no-any-return]
+        """y = A_W x + b; see scratchnet.ops.conv."""
+        return self._run(conv2d, x)
 
 
 class TransposeConv2d(Convolution):
@@ -271,13 +262,17 @@ class TransposeConv2d(Convolution):
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_Wᵀ x + b: the input gradient of the convolution with this weight."""
         x = self._complete(x)
-        output = x.new_zeros(()).expand(x.shape[0], self.out_channels, *self._output_size(x))
-        arguments = {**self.geometry, "needs": (True, False, False)}
-        backend = self._resolve("conv2d_backward", x, output, self.weight, **arguments)
-        self.save(backend, x)
-        y, _, _ = backend.conv2d_backward(x, output, self.weight, **arguments)
-        assert y is not None
-        return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
+        y, back = dispatch.run(
+            conv2d_input_grad,
+            x,
+            self.weight,
+            backend=self.backend,
+            input_size=self._output_size(x),
+            **self.options,
+        )
+        self.save(back)
+        result: Tensor = y if self.bias is None else y + self.bias.view(-1, 1, 1)
+        return result
 
     def backward_images(self, grad_y: Tensor) -> Tensor:
         """∂L/∂x = A_W ∂L/∂y;  ∂L/∂W as the convolution's;  ∂L/∂b = Σ_{n,i,j} ∂L/∂y.
@@ -285,14 +280,13 @@ class TransposeConv2d(Convolution):
         In the convolution, of which this is the adjoint, ∂L/∂y here is the input and x the
         gradient of the output.
         """
-        backend, x = self.saved
-        _, grad_weight, _ = backend.conv2d_backward(
-            x, grad_y, self.weight, **self.geometry, needs=(False, True, False)
-        )
+        (back,) = self.saved
+        grad_x, grad_weight = back(grad_y)
         self._accumulate(grad_weight, None if self.bias is None else grad_y.sum((0, 2, 3)))
-        grad_x: Tensor = backend.conv2d_forward(grad_y, self.weight, None, **self.geometry)
+        assert grad_x is not None
         below, right = self._missing
-        return grad_x[:, :, : grad_x.shape[2] - below, : grad_x.shape[3] - right]
+        result: Tensor = grad_x[:, :, : grad_x.shape[2] - below, : grad_x.shape[3] - right]
+        return result
 
     @property
     def _missing(self) -> tuple[int, int]:

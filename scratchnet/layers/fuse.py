@@ -1,191 +1,292 @@
-"""Neighbouring layers of a Sequential run as one, where the selected backend can do that.
+"""Layers run as one operation, ``graph``, where the selected backend has a faster way for that.
 
-A layer that can take part describes itself as data (:meth:`Module.link`). A :class:`Run` is the
-longest stretch of such layers, starting with a convolution; whatever a backend cannot run as one
-is run layer by layer, with the same results up to rounding.
+Which layer is which stage stands in the tables below. Fusing changes no result beyond rounding:
+what no backend can run as one runs layer by layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
-from typing import TypeGuard
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from scratchnet import ops
 from scratchnet.backends import dispatch
-from scratchnet.backends.base import Activation, Chain, Link
-from scratchnet.layers.checks import check_grad, output_size
-from scratchnet.layers.conv import Convolution
+from scratchnet.errors import ShapeError, TypeMismatch
+from scratchnet.layers.checks import check_grad
 from scratchnet.layers.module import Module
+from scratchnet.ops.graph import Stage, Stages, graph
+
+_METHODS = ("forward", "backward", "forward_images", "backward_images")
 
 
-def runs(modules: Sequence[Module]) -> list[Module]:
-    """Return the modules, each stretch of two or more that can run as one replaced by a Run."""
-    parts: list[Module] = []
-    layers: list[Module] = []
-    links: list[Link] = []
+@dataclass(frozen=True)
+class _Tables:
+    """What is fused.
 
-    def end_run() -> None:
-        parts.extend([Run(layers, links)] if len(layers) > 1 else layers)
-        layers.clear()
-        links.clear()
-
-    for module in modules:
-        link = module.link() if module.is_as_written() else None
-        if isinstance(link, Link):
-            if layers and not _alike(layers[0], module):
-                end_run()
-            links.append(link)
-        elif link is not None and links and links[-1].activation == "none":
-            links[-1] = _activated(links[-1], link)
-        else:
-            end_run()
-            parts.append(module)
-            continue
-        layers.append(module)
-    end_run()
-    return parts
-
-
-@lru_cache(maxsize=256)
-def _activated(link: Link, activation: Activation) -> Link:
-    return replace(link, activation=activation)
-
-
-@lru_cache(maxsize=256)
-def _check_sizes(layers: tuple[str, ...], links: tuple[Link, ...], size: tuple[int, int]) -> None:
-    """Raise a ShapeError that names the layer whose input would be smaller than its kernel."""
-    for layer, link in zip(layers, links, strict=True):
-        if link.scale is not None:
-            size = (size[0] * link.scale[0], size[1] * link.scale[1])
-        size = output_size(
-            layer,
-            size,
-            kernel_size=link.kernel_size,
-            stride=link.stride,
-            padding=link.padding,
-            dilation=link.dilation,
-        )
-
-
-def _alike(first: Module, other: Module) -> bool:
-    """Whether both ask for the same backend and mode, and hold the same kind of numbers."""
-    assert isinstance(first, Convolution)
-    assert isinstance(other, Convolution)
-    return (
-        first.backend is other.backend
-        and first.training == other.training
-        and first.weight.dtype == other.weight.dtype
-        and first.weight.device == other.weight.device
-    )
-
-
-class Run(Module):
-    """Layers that a backend may run as one.
-
-    Args:
-        layers: convolutions, each followed by an activation or not.
-        links: one for each convolution.
+    Attributes:
+        stages: {layer: (its operation, the options from the layer)}.
+        branches: {layer: (the operation that joins what its body returns to what it was given, and
+            in which order)}.
+        sequences: layers that run their modules one after the other.
+        methods: those of every layer in the tables when they were made: one that somebody has
+            replaced since, to try something out, is called and not gone round.
     """
 
-    def __init__(self, layers: Sequence[Module], links: Sequence[Link]) -> None:
-        self.layers, self.links = tuple(layers), tuple(links)
-        self.convolutions = [layer for layer in layers if isinstance(layer, Convolution)]
-        self.training = layers[0].training
-        self._chained = False
-        self._one_image = False
+    stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]]
+    branches: dict[type, tuple[str, tuple[str, str]]]
+    sequences: tuple[type, ...]
+    methods: dict[type, tuple[Any, ...]]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return what the layers, one after the other, make of the input; errors are theirs."""
-        (x,) = inputs
-        chain = None
-        if self._fits(x):
-            self._one_image = x.dim() == 3
-            x = x.detach().unsqueeze(0) if self._one_image else x.detach()
-            chain = self._chain(x)
-        self._chained = chain is not None
-        if chain is None:
-            if self._one_image:
-                x = x.squeeze(0)
-            for layer in self.layers:
-                x = layer.forward(x)
-            return x
-        weights = [layer.weight for layer in self.convolutions]
-        biases = [layer.bias for layer in self.convolutions]
-        for layer in self.layers:
-            layer._forget()  # theirs would be of an earlier input
-        y, kept = chain.forward(x, weights, biases, keep=self.training)
-        self.save(chain, x, y, kept)
-        return y.squeeze(0) if self._one_image else y
 
-    def backward(self, *grad_outputs: Tensor) -> Tensor:
-        """The chain rule through the layers, from the last one to the first."""
-        grad_x = self._backward(*grad_outputs, needs_grad_x=True)
-        assert grad_x is not None
-        return grad_x
+@cache
+def _tables() -> _Tables:
+    # not at the top: containers fuse what they contain
+    from scratchnet.layers.activation import ReLU, Sigmoid
+    from scratchnet.layers.containers import Concat, Residual, Sequential
+    from scratchnet.layers.conv import Conv2d
+    from scratchnet.layers.upsampling import Upsampling
 
-    def backward_parameters(self, *grad_outputs: Tensor) -> None:
-        """As backward, without the gradient with respect to the input."""
-        self._backward(*grad_outputs, needs_grad_x=False)
+    stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+        Conv2d: ("conv2d", lambda layer: layer.options),
+        Upsampling: ("upsample_conv2d", lambda layer: layer.options),
+        ReLU: ("relu", lambda layer: {}),
+        Sigmoid: ("sigmoid", lambda layer: {}),
+    }
+    branches: dict[type, tuple[str, tuple[str, str]]] = {
+        Residual: ("add", ("body", "input")),
+        Concat: ("concat", ("input", "body")),
+    }
+    sequences = (Sequential,)
+    kinds = (*stages, *branches, *sequences)
+    return _Tables(stages, branches, sequences, {kind: _methods(kind) for kind in kinds})
 
-    def _backward(self, grad: Tensor, *, needs_grad_x: bool) -> Tensor | None:
-        if not self._chained:
-            for layer in reversed(self.layers):
-                grad = layer.backward(grad)
-            return grad
-        chain, x, y, kept = self.saved
-        if self._one_image:
-            grad = grad.unsqueeze(0)
-        grad_x: Tensor | None = chain.backward(
-            check_grad(self.layers[-1], grad, y.shape, y.dtype),
-            x,
-            y,
-            kept,
-            [layer.weight for layer in self.convolutions],
-            [layer.grad_weight for layer in self.convolutions],
-            [layer.grad_bias for layer in self.convolutions],
-            needs_grad_x=needs_grad_x,
-        )
-        return grad_x.squeeze(0) if grad_x is not None and self._one_image else grad_x
 
-    def _fits(self, x: object) -> TypeGuard[Tensor]:
-        """Whether the first layer will accept x; if not, the error is left to that layer."""
-        first = self.convolutions[0]
-        return (
-            isinstance(x, Tensor)
-            and x.dim() in (3, 4)
-            and x.shape[-3] == first.in_channels
-            and x.dtype == first.weight.dtype
-            and x.device == first.weight.device
-        )
+def _methods(kind: type) -> tuple[Any, ...]:
+    return tuple(getattr(kind, name, None) for name in _METHODS)
 
-    def _chain(self, x: Tensor) -> Chain | None:
-        """Return what runs all layers on ``x``; None if they have to run one by one.
 
-        Raises:
-            ShapeError: a layer's input would be smaller than its kernel.
-        """
-        parameters: list[Tensor] = []
-        gradients: list[Tensor] = []
-        for layer in self.convolutions:
-            parameters.append(layer.weight)
-            gradients.append(layer.grad_weight)
-            if layer.bias is not None and layer.grad_bias is not None:
-                parameters.append(layer.bias)
-                gradients.append(layer.grad_bias)
-        channels = x.shape[1]
-        for link in self.links:
-            if link.in_channels != channels:
-                return None
-            channels = link.out_channels
-        if not all(tensor.is_contiguous() for tensor in (*parameters, *gradients)):
+def _as_written(module: Module, tables: _Tables) -> bool:
+    kind = type(module)
+    known = tables.methods.get(kind)
+    return known == _methods(kind) and vars(module).keys().isdisjoint(_METHODS)
+
+
+# What decides how a module is fused: it and every module inside it, each with its mode and the
+# backend that it asks for (Ellipsis where it asks for none, as an activation).
+_Signature = tuple[tuple[Module, bool, Any], ...]
+_plans: WeakKeyDictionary[Module, tuple[list[_Signature | None], list[Any]]] = WeakKeyDictionary()
+
+
+def parts(owner: Module, modules: Sequence[Module]) -> list[Module | Run]:
+    """Return the modules, each stretch of them that may run as one replaced by a Run.
+
+    Args:
+        owner: whose modules they are; the answer is kept for it as long as they are as they were.
+        modules: to be run one after the other.
+    """
+    tables = _tables()
+    signatures = [_signature(module, tables) for module in modules]
+    kept = _plans.get(owner)
+    if kept is None or kept[0] != signatures:
+        kept = _plans[owner] = signatures, _plan(modules, signatures, tables)
+    return kept[1]
+
+
+def whole(owner: Module, x: Tensor) -> tuple[Tensor, Any] | None:
+    """Run a module with all that is inside it as one; None where that cannot be.
+
+    Returns:
+        As :meth:`Run.forward`.
+    """
+    (part,) = parts(owner, (owner,))
+    return part.attempt(x) if isinstance(part, Run) else None
+
+
+def _signature(module: Module, tables: _Tables) -> _Signature | None:
+    """Return what decides how a module is fused; None if it cannot be."""
+    if not _as_written(module, tables):
+        return None
+    own = (module, module.training, getattr(module, "backend", ...))
+    if type(module) in tables.stages:
+        return (own,)
+    found: list[tuple[Module, bool, Any]] = [own]
+    for _, child in module.named_children():
+        of_child = _signature(child, tables)
+        if of_child is None:
             return None
-        first = self.convolutions[0]
-        backend = dispatch.resolve("chain", x, self.links, *parameters, backend=first.backend)
-        chain = backend.chain(x, self.links)
-        if chain is not None:
-            names = tuple(type(layer).__name__ for layer in self.convolutions)
-            _check_sizes(names, self.links, (x.shape[2], x.shape[3]))
-        return chain
+        found.extend(of_child)
+    return tuple(found)
+
+
+def _plan(
+    modules: Sequence[Module], signatures: Sequence[_Signature | None], tables: _Tables
+) -> list[Module | Run]:
+    found: list[Module | Run] = []
+    stretch: list[Module] = []
+    asked: list[tuple[bool, Any]] = []  # mode and backend of all in the stretch
+
+    def end() -> None:
+        run = Run(stretch, tables) if stretch else None
+        found.extend([run] if run is not None and run.pays else stretch)
+        stretch.clear()
+        asked.clear()
+
+    for module, signature in zip(modules, signatures, strict=True):
+        if signature is None or not _alike(wants := [(s[1], s[2]) for s in signature]):
+            end()
+            found.append(module)
+            continue
+        if not _alike([*asked, *wants]):
+            end()
+        stretch.append(module)
+        asked.extend(wants)
+    end()
+    return found
+
+
+def _alike(asked: Sequence[tuple[bool, Any]]) -> bool:
+    """Whether all are in one mode and ask for one backend."""
+    backends = [backend for _, backend in asked if backend is not ...]
+    modes = {training for training, _ in asked}
+    return len(modes) == 1 and all(backend is backends[0] for backend in backends)
+
+
+class Run:
+    """Modules that a backend may run as one.
+
+    Args:
+        modules: one after the other.
+        tables: what is fused.
+    """
+
+    def __init__(self, modules: Sequence[Module], tables: _Tables) -> None:
+        self.modules = tuple(modules)
+        self.layers: list[Module] = []  # those that are stages
+        self.training = modules[0].training
+        stages: list[Stage] = []
+        at = 0
+        for module in modules:
+            at = self._add(module, at, stages, tables)
+        self.stages = Stages(stages)
+        self.parameters = [
+            (layer, name)
+            for layer, stage in self._own_stages()
+            for name in ops.get(stage.op).tensors[len(stage.reads) :]
+        ]
+        self.backend = next((b.backend for b in self.layers if hasattr(b, "backend")), None)
+
+    def _add(self, module: Module, at: int, stages: list[Stage], tables: _Tables) -> int:
+        """Append the stages of a module that reads value ``at``; return the number of its value."""
+        kind = type(module)
+        if kind in tables.stages:
+            op, options = tables.stages[kind]
+            stages.append(Stage(op, (at,), tuple(options(module).items())))
+            self.layers.append(module)
+            return len(stages)
+        given = at
+        for _, child in module.named_children():
+            at = self._add(child, at, stages, tables)
+        if kind in tables.branches:
+            op, order = tables.branches[kind]
+            numbers = {"input": given, "body": at}
+            stages.append(Stage(op, (numbers[order[0]], numbers[order[1]])))
+            return len(stages)
+        return at
+
+    def _own_stages(self) -> Iterator[tuple[Module, Stage]]:
+        """Yield each layer with its stage; those that join have none."""
+        return zip(self.layers, (s for s in self.stages if len(s.reads) == 1), strict=True)
+
+    @property
+    def pays(self) -> bool:
+        """Whether there is anything to gain: a convolution, and something before or behind it."""
+        return len(self.stages) > 1 and bool(self.parameters)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
+        """Return what the modules make of ``x``, and what goes back: ``backward(grad)`` and
+        ``backward_parameters(grad)``. Errors are the modules' own.
+        """
+        found = self.attempt(x)
+        if found is None:
+            for module in self.modules:
+                x = module.forward(x)
+            return x, _OneByOne(self.modules)
+        return found
+
+    def attempt(self, x: Tensor) -> tuple[Tensor, Any] | None:
+        """As :meth:`forward`, but None where no backend runs all of it as one."""
+        one_image = isinstance(x, Tensor) and x.dim() == 3
+        found = self._fused(x.unsqueeze(0) if one_image else x)
+        if found is None:
+            return None
+        y, back = found
+        for layer in self.layers:
+            layer._forget_earlier()  # what they keep would be of an earlier input
+        y = y.squeeze(0) if one_image else y
+        return y, _Fused(self, back, one_image) if self.training else None
+
+    def _fused(self, x: Tensor) -> tuple[Tensor, dispatch.Back] | None:
+        parameters = [getattr(layer, name) for layer, name in self.parameters]
+        if not isinstance(x, Tensor) or x.dim() != 4 or 0 in x.shape[1:]:
+            return None
+        try:
+            return dispatch.fused(
+                graph,
+                x.detach(),
+                *parameters,
+                backend=self.backend,
+                stages=self.stages,
+                keep=self.training,
+            )
+        except (ShapeError, TypeMismatch):  # the module that it concerns says it better
+            return None
+
+
+class _OneByOne:
+    """The way back through modules that ran one after the other."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules = modules
+
+    def backward(self, grad: Tensor) -> Tensor:
+        for module in reversed(self.modules):
+            grad = module.backward(grad)
+        return grad
+
+    def backward_parameters(self, grad: Tensor) -> None:
+        first, *others = self.modules
+        for module in reversed(others):
+            grad = module.backward(grad)
+        first.backward_parameters(grad)
+
+
+class _Fused:
+    """The way back through modules that ran as one."""
+
+    def __init__(self, run: Run, back: dispatch.Back, one_image: bool) -> None:
+        self.run, self.back, self.one_image = run, back, one_image
+
+    def backward(self, grad: Tensor) -> Tensor:
+        grad_x = self._backward(grad, needs_input=True)
+        assert grad_x is not None
+        return grad_x.squeeze(0) if self.one_image else grad_x
+
+    def backward_parameters(self, grad: Tensor) -> None:
+        self._backward(grad, needs_input=False)
+
+    def _backward(self, grad: Tensor, *, needs_input: bool) -> Tensor | None:
+        if self.one_image and isinstance(grad, Tensor):
+            grad = grad.unsqueeze(0)
+        grad = check_grad(self.run.layers[-1], grad, *self.back.output)
+        buffers = [getattr(layer, f"grad_{name}") for layer, name in self.run.parameters]
+        needs = (needs_input, *(buffer is not None for buffer in buffers))
+        grad_x, *grads = self.back(grad, needs=needs)
+        for buffer, more in zip(buffers, grads, strict=True):
+            if buffer is not None and more is not None:
+                buffer += more
+        return grad_x

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
 from scratchnet.layers.checks import check_grad, check_images, check_tensor
 from scratchnet.layers.module import Module
 
 
 class ImageLayer(Module):
-    """A layer on (N, C, H, W), or on one image (C, H, W), whose arithmetic a backend does.
+    """A layer on (N, C, H, W), or on one image (C, H, W), computed by operations.
 
     Subclasses write ``forward_images`` and ``backward_images`` for checked 4-D tensors.
 
@@ -66,7 +63,3 @@ class ImageLayer(Module):
         if isinstance(grad_y, Tensor) and grad_y.dim() == 3:
             return self.backward(grad_y.unsqueeze(0)).squeeze(0)
         return self.backward_images(check_grad(self, grad_y, *self.record.output))
-
-    def _resolve(self, op: str, *args: Any, **kwargs: Any) -> Backend:
-        """Return the layer's own backend if it has one, else the one selected for this call."""
-        return dispatch.resolve(op, *args, backend=self.backend, **kwargs)

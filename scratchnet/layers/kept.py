@@ -107,6 +107,11 @@ def is_running(module: object) -> bool:
     return id(module) in _running.modules
 
 
+def is_current(history: History) -> bool:
+    """Whether this is of the pass under way."""
+    return history.number == _running.number
+
+
 def following(history: History | None) -> History:
     """Return where the next forward of a module with this history keeps its record."""
     if history is None:

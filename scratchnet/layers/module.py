@@ -8,13 +8,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from scratchnet.backends.base import Activation, Link
 from scratchnet.errors import OrderError, ScratchnetError, ShapeError, TypeMismatch
 from scratchnet.layers import kept
 from scratchnet.layers.parameter import Parameter
 
 API_VERSION = 1
-_COMPUTING = ("forward", "backward", "forward_images", "backward_images")
 _WRAPPED = {
     "forward": kept.as_forward,
     "backward": kept.as_backward,
@@ -51,7 +49,6 @@ class Module:
     eval_differs: ClassVar[bool] = False
     integer_inputs: ClassVar[bool] = False
     training: bool = True
-    _written: ClassVar[tuple[Any, ...]] = ()
     _history: kept.History | None = None
     _parameters: tuple[str, ...] = ()
     _buffers: tuple[str, ...] = ()
@@ -96,25 +93,9 @@ class Module:
         for name, wrap in _WRAPPED.items():
             if name in vars(cls):
                 setattr(cls, name, wrap(vars(cls)[name]))
-        cls._written = tuple(getattr(cls, name, None) for name in _COMPUTING)
         if "backward" in vars(cls) and "backward_parameters" not in vars(cls):
             # An inherited one would go round the new backward.
             setattr(cls, "backward_parameters", Module.backward_parameters)  # noqa: B010
-
-    def is_as_written(self) -> bool:
-        """Whether nobody has replaced a method, on the class or the object, to try something out:
-        then a backend that runs several layers at once may run this one without calling it.
-        """
-        cls = type(self)
-        found = tuple(getattr(cls, name, None) for name in _COMPUTING)
-        return found == self._written and vars(self).keys().isdisjoint(_COMPUTING)
-
-    def link(self) -> Link | Activation | None:
-        """Return the layer as data for a backend that runs several at once; None if it cannot be.
-
-        A convolution returns a Link without activation, an activation its name. See fusion.py.
-        """
-        return None
 
     # -- what forward keeps for backward -----------------------------------------------------------
 
@@ -180,6 +161,11 @@ class Module:
         self._history = None
         for _, child in self.named_children():
             child._forget()
+
+    def _forget_earlier(self) -> None:
+        """Drop what is kept of an earlier pass than the one under way."""
+        if self._history is not None and not kept.is_current(self._history):
+            self._history = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles carry parameters and configuration, not the last batch."""

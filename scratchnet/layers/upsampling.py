@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet.backends.base import Backend, Link
-from scratchnet.layers.checks import output_size, pair
+from scratchnet.backends import dispatch
+from scratchnet.backends.base import Backend
+from scratchnet.layers.checks import pair
 from scratchnet.layers.conv import Convolution, IntOrPair
 from scratchnet.layers.image_layer import ImageLayer
+from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest
 
 
 class NearestUpsampling(ImageLayer):
@@ -37,21 +39,22 @@ class NearestUpsampling(ImageLayer):
 
     def forward_images(self, x: Tensor) -> Tensor:
         """Every pixel becomes a block of scale_factor."""
-        backend = self._resolve("upsample_nearest_forward", x, scale=self.scale_factor)
-        self.save(backend)
-        return backend.upsample_nearest_forward(x, scale=self.scale_factor)
+        y, back = dispatch.run(upsample_nearest, x, backend=self.backend, scale=self.scale_factor)
+        self.save(back)
+        result: Tensor = y
+        return result
 
     def backward_images(self, grad_y: Tensor) -> Tensor:
         """∂L/∂x[i,j] = Σ of ∂L/∂y over the block of (i,j): each copy passes its gradient back."""
-        (backend,) = self.saved
-        grad_x: Tensor = backend.upsample_nearest_backward(grad_y, scale=self.scale_factor)
+        (back,) = self.saved
+        grad_x: Tensor = back(grad_y)[0]
         return grad_x
 
 
 class Upsampling(Convolution):
     """Nearest-neighbour upsampling, then a convolution: y = A_W U x + b.
 
-    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for a image of
+    Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for an image of
     (H·scale_factor, W·scale_factor). Source: Odena et al., "Deconvolution and Checkerboard
     Artifacts" (2016), which recommends it in the place of a transposed convolution.
 
@@ -112,38 +115,10 @@ class Upsampling(Convolution):
         return {**arguments, "scale_factor": self.scale_factor}
 
     @property
-    def geometry(self) -> dict[str, Any]:
-        """The arguments that a backend's upsample_conv2d takes besides its tensors."""
-        return {"scale": self.scale_factor, **super().geometry}
-
-    def link(self) -> Link | None:
-        """Return the layer as data; None for a subclass, which may compute something else."""
-        if type(self) is not Upsampling:
-            return None
-        return Link(self.in_channels, self.out_channels, self.kernel_size, **self.geometry)
+    def options(self) -> dict[str, Any]:
+        """The options of the layer's operation."""
+        return {"scale": self.scale_factor, **super().options}
 
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W U x + b, with U the nearest upsampling and A_W the convolution."""
-        output_size(
-            type(self).__name__,
-            (x.shape[2] * self.scale_factor[0], x.shape[3] * self.scale_factor[1]),
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-        )
-        backend = self._resolve(
-            "upsample_conv2d_forward", x, self.weight, self.bias, **self.geometry
-        )
-        self.save(backend, x)
-        return backend.upsample_conv2d_forward(x, self.weight, self.bias, **self.geometry)
-
-    def backward_images(self, grad_y: Tensor) -> Tensor:
-        """∂L/∂x = Uᵀ A_Wᵀ ∂L/∂y;  ∂L/∂W and ∂L/∂b as Conv2d's, with U x for its input."""
-        backend, x = self.saved
-        needs = (True, True, self.bias is not None)
-        grad_x, grad_weight, grad_bias = backend.upsample_conv2d_backward(
-            grad_y, x, self.weight, **self.geometry, needs=needs
-        )
-        self._accumulate(grad_weight, grad_bias)
-        return grad_x  # type: ignore[no-any-return]
+        return self._run(upsample_conv2d, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from scratchnet.io.files import atomic
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Pixels = npt.NDArray[np.uint8]
-"""A image as matplotlib shows it: (H, W, 3) or (H, W), uint8."""
+"""An image as matplotlib shows it: (H, W, 3) or (H, W), uint8."""
 
 # One quiet palette for all figures; the two colours can be told apart by colour-blind readers.
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
@@ -72,14 +73,9 @@ def psnr_curve(
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(y=0.2)
-    axes.set_xlabel("epoch", color=INK)
     target = "clean" if target_is_clean else "a second noisy image"
-    axes.set_ylabel(f"validation PSNR against {target} (dB)", color=INK)
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
-    axes.grid(color=GRID)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    dress(axes, title, "epoch", f"validation PSNR against {target} (dB)")
+    save(figure, path)
 
 
 def sheet(
@@ -96,7 +92,7 @@ def sheet(
         rows: (name, images, a label under each) from top to bottom, equally many images in
             each.
         title: a line above all.
-        cell: width of a image on the sheet, in pixels.
+        cell: width of an image on the sheet, in pixels.
     """
     from matplotlib.figure import Figure
 
@@ -132,11 +128,11 @@ def sheet(
             )
     if title:
         figure.text(8 / total_w, 1 - 14 / total_h, title, color=INK, fontsize=12, va="center")
-    _save(figure, path)
+    save(figure, path)
 
 
 def before_after(path: str | Path, before: npt.NDArray[Any], after: npt.NDArray[Any]) -> None:
-    """Save a image before and after side by side: whole, and below an enlarged detail.
+    """Save an image before and after side by side: whole, and below an enlarged detail.
 
     Args:
         path: the PNG file to write.
@@ -197,7 +193,31 @@ def _busiest(image: Pixels, side: int) -> tuple[int, int]:
     return where
 
 
-def _save(figure: Figure, path: str | Path) -> None:
-    with atomic(path) as temporary:
-        # No timestamp or version inside: the same figure is the same file.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+def dress(axes: Axes, title: str, x: str = "", y: str = "", *, across: str = "both") -> None:
+    """Give a plot the looks of all: a title, the axes' labels, and a quiet grid.
+
+    Args:
+        axes: to dress.
+        title: what is shown.
+        x: what goes to the right.
+        y: what goes up.
+        across: the axis that the grid's lines are across from, ``"x"`` or ``"y"``.
+    """
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(axis=across, color=GRID)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, to: str | Path | IO[bytes]) -> None:
+    """Write a figure as PNG, into a file, atomically, or into a buffer.
+
+    No timestamp or version is inside: the same figure is the same file.
+    """
+    if isinstance(to, str | Path):
+        with atomic(to) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None})
+    else:
+        figure.savefig(to, format="png", metadata={"Software": None})

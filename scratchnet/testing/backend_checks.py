@@ -1,25 +1,27 @@
-"""The checks that every backend must pass; for one that is not its contract, see base.py."""
+"""The checks that every backend must pass, for each operation that it implements."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
-from scratchnet import backends
+from scratchnet import backends, ops
 from scratchnet.backends.base import API_VERSION, Backend
 from scratchnet.errors import ArgumentError
+from scratchnet.ops.op import Op
 from scratchnet.testing import backend_contract_checks as contract
 from scratchnet.testing import backend_invariance_checks as invariance
 from scratchnet.testing import backend_number_checks as numbers
-from scratchnet.testing.chain_checks import chain_checks
+from scratchnet.testing.calls import Subject
 from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import ConformanceError
-from scratchnet.testing.operations import OPERATIONS, Operation
 
-ASPECTS: dict[str, Callable[[Backend, Operation], str]] = {
+ASPECTS: dict[str, Callable[[Subject], str]] = {
+    "twin": numbers.twin,
     "exact": numbers.exact,
     "close": numbers.close,
     "adjoint": numbers.adjoint,
+    "differences": numbers.differences,
     "empty": numbers.empty,
     "layouts": invariance.layouts,
     "pure": contract.pure,
@@ -29,7 +31,21 @@ ASPECTS: dict[str, Callable[[Backend, Operation], str]] = {
     "concurrent": invariance.concurrent,
     "supports": contract.supports,
     "errors": contract.errors,
+    "wrong_gradient": contract.wrong_gradient,
 }
+# Against the reference: for the reference itself there is the twin.
+_AGAINST_REFERENCE = ("exact", "close", "empty")
+
+
+def _applies(aspect: str, op: Op, backend: Backend) -> bool:
+    """Whether the check makes sense for the operation, and says something about the backend."""
+    if aspect == "twin":
+        return op.twin is not None and backend.name == "reference"
+    if aspect in _AGAINST_REFERENCE:
+        return backend.name != "reference"
+    if aspect in ("adjoint", "differences"):
+        return (aspect == "adjoint") == (op.multilinear is not None and op.exact())
+    return True
 
 
 def check_backend(
@@ -41,7 +57,7 @@ def check_backend(
     """Check a backend against its contract and against ``reference``; return the results.
 
     Args:
-        backend: a name, ``"package.module:Class"``, or an object.
+        backend: a name, ``"package.module:object"``, or an object.
         expected_failures: {name of a check: why it fails}; such a check must fail.
         on_fail: ``"raise"`` one error listing all failures, ``"warn"`` for each, or None.
 
@@ -62,12 +78,16 @@ def backend_checks(backend: str | Backend) -> list[Check]:
     checks = [Check("identity", subject, partial(_identity, found, backend))]
     if found.available() is not True:  # as that check says; all others could but repeat it
         return checks
-    for operation in OPERATIONS:
-        for aspect, body in ASPECTS.items():
-            if operation.has(aspect):
-                name = f"{operation.name}/{aspect}"
-                checks.append(Check(name, subject, partial(body, found, operation)))
-    return checks + chain_checks(found, subject)
+    for op in map(ops.get, ops.names()):
+        if found.implementation(op) is None:
+            continue
+        one = Subject(op, found)
+        checks += [
+            Check(f"{op.name}/{aspect}", subject, partial(body, one))
+            for aspect, body in ASPECTS.items()
+            if _applies(aspect, op, found)
+        ]
+    return checks
 
 
 def _identity(backend: Backend, asked: str | Backend) -> str:
@@ -85,4 +105,6 @@ def _identity(backend: Backend, asked: str | Backend) -> str:
     available = backend.available()
     if available is not True:
         raise ConformanceError(f"it is not available here: {available}")
+    if not any(backend.implementation(ops.get(name)) for name in ops.names()):
+        raise ConformanceError("it implements no operation: see Backend.implement")
     return ""

@@ -1,30 +1,30 @@
-"""Checks of a backend as a bag of pure functions that says what it supports."""
+"""Checks of an implementation as pure functions that say what they support."""
 
 from __future__ import annotations
 
-import torch
+import itertools
+import math
 
-from scratchnet.backends.base import Backend
-from scratchnet.testing.backend_calls import DTYPES, calls, reference_for
-from scratchnet.testing.closeness import (
-    ConformanceError,
-    assert_close,
-    assert_same_bits,
-    tolerance,
-)
-from scratchnet.testing.operations import Call, Operation
+import torch
+from torch import Tensor
+
+from scratchnet.backends import dispatch
+from scratchnet.errors import ScratchnetError
+from scratchnet.testing.calls import DTYPES, Subject, call
+from scratchnet.testing.closeness import ConformanceError, assert_same_bits, assert_within
 from scratchnet.testing.tensors import normal, whole
 
 
-def pure(backend: Backend, operation: Operation) -> str:
+def pure(s: Subject) -> str:
     """Inputs are not written to, and outputs share no memory with them or with each other."""
-    for call in calls(backend, operation, operation.some, DTYPES, normal):
-        before = [tensor.clone() for tensor in call.tensors]
-        outputs = call.outputs(backend)
-        for i, (tensor, kept) in enumerate(zip(call.tensors, before, strict=True)):
-            assert_same_bits(tensor, kept, f"{call}: its tensor argument {i} was written to")
-        memory = {tensor.untyped_storage().data_ptr() for tensor in call.tensors}
-        for what, output in outputs:
+    for made in s.calls(s.some, DTYPES, normal):
+        given = [t for t in (*made.tensors, *made.grad_ys) if t is not None]
+        before = [tensor.clone() for tensor in given]
+        results = made.results(s.implementation)
+        for i, (tensor, kept) in enumerate(zip(given, before, strict=True)):
+            assert_same_bits(tensor, kept, f"{made}: its tensor argument {i} was written to")
+        memory = {tensor.untyped_storage().data_ptr() for tensor in given}
+        for what, output in results:
             if output.numel() and output.untyped_storage().data_ptr() in memory:
                 raise ConformanceError(f"{what} shares memory with an input, or another output")
             memory.add(output.untyped_storage().data_ptr())
@@ -33,66 +33,80 @@ def pure(backend: Backend, operation: Operation) -> str:
     return ""
 
 
-def needs(backend: Backend, operation: Operation) -> str:
-    """Each mask gives just those gradients, from what it may read; the rest is None."""
-    for call in calls(backend, operation, operation.some, (torch.float64,), whole):
-        full = [value for _, value in call.outputs(backend)]
-        for number in range(8):
-            needs = (bool(number & 1), bool(number & 2), bool(number & 4))
-            masked = call.with_needs(needs)
-            grads = masked.run(backend)
-            if not isinstance(grads, tuple) or len(grads) != 3:
-                raise ConformanceError(f"{masked}: expected three gradients, got {grads!r}")
-            for name, wanted, grad, expected in zip(
-                ("grad_x", "grad_weight", "grad_bias"), needs, grads, full, strict=True
-            ):
-                if wanted:
-                    assert_same_bits(grad, expected, f"{name} of {masked}")
+def needs(s: Subject) -> str:
+    """Each mask gives just those gradients, the same bits; the rest is None."""
+    for made in s.calls(s.some, (torch.float64,), whole):
+        full, count = made.run(s.implementation)[1], len(made.tensors)
+        masks = list(itertools.product((False, True), repeat=min(count, 4)))
+        for mask in masks:
+            wanted = tuple(n and mask[i % len(mask)] for i, n in enumerate(made.needs))
+            grads = made.run(s.implementation, wanted)[1] if any(wanted) else full
+            if not isinstance(grads, tuple) or len(grads) != count:
+                raise ConformanceError(f"{made}: expected {count} gradients, got {grads!r:.80}")
+            if not any(wanted):
+                continue
+            for name, want, grad, expected in zip(made.names, wanted, grads, full, strict=True):
+                if want:
+                    assert_same_bits(grad, expected, f"grad_{name} of {made}, needs={wanted}")
                 elif grad is not None:
-                    raise ConformanceError(f"{name} of {masked}: expected None, got a tensor")
+                    raise ConformanceError(
+                        f"grad_{name} of {made}, needs={wanted}: expected None, got a tensor"
+                    )
     return ""
 
 
-def supports(backend: Backend, operation: Operation) -> str:
+def supports(s: Subject) -> str:
     """`supports` says True or a line why not, and where it says True the call runs and is right."""
-    refused = 0
+    refused = ran = 0
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        for call in operation.calls(operation.few, (dtype,), whole):
-            verdict = _verdict(backend, call)
-            if verdict is not True:
+        for case in s.few:
+            made = call(s.op, case, dtype, whole)
+            if s.verdict(made) is not True:
                 refused += 1
                 continue
-            wide = call.in_dtype(torch.float64).outputs(reference_for(backend))
-            for (what, actual), (_, expected) in zip(call.outputs(backend), wide, strict=True):
-                rtol = tolerance(dtype, call.terms)
-                assert_close(actual, expected.to(dtype), f"{what}, {dtype}", rtol=rtol)
-    for dtype in DTYPES:
-        call = next(iter(operation.calls(operation.few, (dtype,), whole)))
-        if _verdict(backend, call) is not True:
-            raise ConformanceError(f"{dtype} is not supported: {_verdict(backend, call)}")
+            ran += 1
+            results = made.results(s.implementation)
+            for (what, actual), bound in zip(results, made.bounds(), strict=True):
+                assert_within(actual, bound, f"{what}, {dtype}")
+    if not ran:
+        list(s.calls(s.grid, DTYPES, whole))  # says what keeps it from running any
     return f"{refused} refused with a reason" if refused else ""
 
 
-def _verdict(backend: Backend, call: Call) -> object:
-    verdict: object = call.ask(backend)
-    if verdict is not True and not (isinstance(verdict, str) and verdict and "\n" not in verdict):
-        raise ConformanceError(
-            f"supports({call}) is expected to return True or one line saying why not, "
-            f"got {verdict!r}"
-        )
-    return verdict
-
-
-def errors(backend: Backend, operation: Operation) -> str:
-    """Arguments that do not fit each other raise, and are not read beyond their ends."""
-    count = 0
-    for what, call in operation.malformed():
+def errors(s: Subject) -> str:
+    """Arguments that do not fit each other raise one clear line, and reach no implementation."""
+    for case in s.malformed:
+        made = call(s.op, case, torch.float32, whole)
         try:
-            call.run(backend)
-        except Exception as error:
-            if not str(error):
-                raise ConformanceError(f"{call} with {what} raised an empty message") from error
-            count += 1
+            dispatch.run(s.op, *made.tensors, backend=s.backend, **made.options)
+        except ScratchnetError as error:
+            text = str(error)
+            if "\n" in text or case.error not in text:
+                raise ConformanceError(
+                    f"{s.op.name}{case}: expected one line with {case.error!r}, got {text!r}"
+                ) from error
         else:
-            raise ConformanceError(f"{call} with {what} was not refused")
-    return f"{count} refused"
+            raise ConformanceError(
+                f"{s.op.name}{case} was not refused: expected an error with {case.error!r}"
+            )
+    return f"{len(s.malformed)} refused"
+
+
+def wrong_gradient(s: Subject) -> str:
+    """A gradient of another shape or dtype than the output's is refused."""
+    for made in itertools.islice(s.calls(s.few, (torch.float32,), whole), 3):
+        _, back = dispatch.run(s.op, *made.tensors, backend=s.backend, **made.options)
+        shape = made.grad_ys[0].shape
+        others: list[tuple[str, Tensor]] = [
+            ("another shape", torch.ones(*shape, 2)),
+            ("another dtype", made.grad_ys[0].double()),
+        ]
+        if math.prod(shape) > 1:
+            others.append(("fewer elements", made.grad_ys[0].flatten()[1:]))
+        for what, wrong in others:
+            try:
+                back(wrong, *made.grad_ys[1:])
+            except ScratchnetError:
+                continue
+            raise ConformanceError(f"{made}: a gradient of {what} was not refused")
+    return ""

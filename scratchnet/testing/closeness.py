@@ -7,10 +7,23 @@ import math
 import torch
 from torch import Tensor
 
-from scratchnet.backends.tolerance import tolerance
 from scratchnet.errors import ScratchnetError
+from scratchnet.verify.mismatch import difference
+from scratchnet.verify.tolerance import Bound, tolerance
 
-__all__ = ["ConformanceError", "assert_close", "assert_same_bits", "rounding", "tolerance"]
+__all__ = [
+    "TRAINED",
+    "ConformanceError",
+    "assert_close",
+    "assert_same_bits",
+    "assert_within",
+    "rounding",
+    "tolerance",
+]
+
+TRAINED = 1e-9
+"""What the losses of two correct trainings in float64 may differ by after fifty steps, relatively:
+each step multiplies the rounding of those before it."""
 
 
 class ConformanceError(ScratchnetError, AssertionError):
@@ -57,6 +70,24 @@ def assert_close(
         raise ConformanceError(_report(actual, expected, wrong, what))
     ratio = error.where(~same, 0.0) / against.clamp_min(torch.finfo(torch.float64).tiny)
     return float(ratio.max())
+
+
+def assert_within(actual: Tensor, bound: Bound, what: str) -> float:
+    """Return the largest error, as a share of what is allowed there.
+
+    Raises:
+        ConformanceError: another shape or dtype, or an element is further away than it may be.
+    """
+    expected = bound.value.to(bound.dtype)
+    _assert_alike(actual, expected, what)
+    fault = difference(actual, bound)
+    if fault:
+        wide = actual.double()
+        wrong = ~((wide - bound.value).abs() <= bound.allowed)
+        raise ConformanceError(f"{what}: {fault}" + _hint(wide, bound.value, wrong))
+    error = (actual.double() - bound.value).abs() / bound.allowed
+    error = error[error.isfinite()]
+    return float(error.max()) if error.numel() else 0.0
 
 
 def _assert_alike(actual: object, expected: Tensor, what: str) -> None:

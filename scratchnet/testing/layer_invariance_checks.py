@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from scratchnet.testing.cases import LAYOUTS
+from scratchnet.ops.op import LAYOUTS
 from scratchnet.testing.closeness import (
     ConformanceError,
     assert_close,

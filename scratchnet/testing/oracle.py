@@ -1,63 +1,87 @@
-"""torch's own convolutions as a backend: what the reference itself is compared with."""
+"""torch's counterparts of operations that have none of the same arguments: what the reference is
+compared with.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scratchnet.backends.base import Backend, Grads, Needs, Pair
+from scratchnet.ops.window import Pair
 
 
-class TorchOracle(Backend):
-    """Computes in float64, whatever the input, and rounds once."""
+def conv2d_input_grad(grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any) -> Tensor:
+    """A transposed convolution, with the output padding that gives this size."""
+    stride, padding, dilation = conv["stride"], conv["padding"], conv["dilation"]
+    plain = [
+        (n - 1) * s - 2 * p + d * (k - 1) + 1
+        for n, s, p, d, k in zip(
+            grad_y.shape[2:], stride, padding, dilation, weight.shape[2:], strict=True
+        )
+    ]
+    # with zeros behind the last row and column where torch takes no such output padding
+    below, right = (max(0, want - have) for want, have in zip(input_size, plain, strict=True))
+    full = functional.conv_transpose2d(
+        grad_y, weight, None, stride, (0, 0), (0, 0), conv["groups"], dilation
+    )
+    top, left = padding
+    padded = functional.pad(full, (0, left + right, 0, top + below))
+    return padded[:, :, top : top + input_size[0], left : left + input_size[1]]
 
-    name = "torch"
 
-    def conv2d_forward(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        *,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-    ) -> Tensor:
-        """By torch.nn.functional.conv2d."""
-        wide = None if bias is None else bias.double()
-        y = functional.conv2d(x.double(), weight.double(), wide, stride, padding, dilation, groups)
-        return y.to(x.dtype)
+def conv2d_weight_grad(grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any) -> Tensor:
+    """The gradient of sum(conv2d(x, W) * grad_y), which is linear in W, by autograd."""
+    shape = (grad_y.shape[1], x.shape[1] // conv["groups"], *kernel_size)
+    weight = torch.zeros(shape, dtype=x.dtype, requires_grad=True)
+    y = functional.conv2d(x, weight, None, **conv)
+    (grad,) = torch.autograd.grad((y * grad_y).sum(), weight, create_graph=True)
+    return grad
 
-    def conv2d_backward(
-        self,
-        grad_y: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        *,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-        needs: Needs = (True, True, True),
-    ) -> Grads:
-        """By torch's autograd."""
-        wide_x, wide_weight = (t.detach().double().requires_grad_() for t in (x, weight))
-        bias = wide_x.new_zeros(weight.shape[0], requires_grad=True)
-        with torch.enable_grad():
-            y = functional.conv2d(wide_x, wide_weight, bias, stride, padding, dilation, groups)
-            # a scalar, because autograd spends seconds on imports before it takes a gradient in
-            grads = torch.autograd.grad((y * grad_y).sum(), (wide_x, wide_weight, bias))
-        chosen = [g.to(x.dtype) if n else None for g, n in zip(grads, needs, strict=True)]
-        return chosen[0], chosen[1], chosen[2]
 
-    def upsample_nearest_forward(self, x: Tensor, *, scale: Pair) -> Tensor:
-        """By repeat_interleave."""
-        return x.repeat_interleave(scale[0], 2).repeat_interleave(scale[1], 3)
+def upsample_nearest(x: Tensor, *, scale: Pair) -> Tensor:
+    """By repeat_interleave."""
+    return x.repeat_interleave(scale[0], 2).repeat_interleave(scale[1], 3)
 
-    def upsample_nearest_backward(self, grad_y: Tensor, *, scale: Pair) -> Tensor:
-        """By summing blocks."""
-        n, c, h, w = grad_y.shape
-        blocks = grad_y.reshape(n, c, h // scale[0], scale[0], w // scale[1], scale[1])
-        return blocks.sum((3, 5))
+
+def upsample_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, *, scale: Pair, **conv: Any
+) -> Tensor:
+    """One after the other."""
+    return functional.conv2d(upsample_nearest(x, scale=scale), weight, bias, **conv)
+
+
+def concat(a: Tensor, b: Tensor) -> Tensor:
+    """By torch.cat along the channels."""
+    return torch.cat([a, b], 1)
+
+
+def avg_pool2d(
+    x: Tensor,
+    *,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    """By torch.nn.functional.avg_pool2d."""
+    return functional.avg_pool2d(
+        x, kernel_size, stride, padding, False, count_include_pad, divisor_override
+    )
+
+
+def graph(x: Tensor, *parameters: Tensor | None, stages: Any, keep: bool) -> Tensor:
+    """Each stage by its own twin."""
+    from importlib import import_module
+
+    from scratchnet import ops
+
+    values = [x]
+    for stage, own in stages.with_parameters(parameters):
+        module, _, name = str(ops.get(stage.op).twin).rpartition(".")
+        function = getattr(import_module(module), name)
+        values.append(function(*(values[i] for i in stage.reads), *own, **stage.arguments))
+    return values[-1]

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from scratchnet.backends.base import Pair
-from scratchnet.testing.cases import LAYOUTS, Case
+from scratchnet.ops.convolution_cases import Case
+from scratchnet.ops.op import LAYOUTS
+from scratchnet.ops.window import Pair
 
 
 def _pairs(least: int, most: int) -> st.SearchStrategy[Pair]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scratchnet.testing.cases import LAYOUTS
+from scratchnet.ops.op import LAYOUTS
 
 
 def generator(seed: int) -> torch.Generator:

@@ -17,12 +17,43 @@ from scratchnet.testing.closeness import ConformanceError, shape_hint
 Twin = nn.Module | Callable[..., Any]
 
 
-def torch_twin(layer: Module) -> nn.Module | None:
-    """Return torch.nn's counterpart of a built-in layer, with its parameters; or None."""
+def torch_twin(layer: Module) -> Twin | None:
+    """Return torch's counterpart of a layer, or None.
+
+    That of a layer of one's own is what its method ``twin()`` returns: a torch.nn module, or a
+    function of the input and the parameters. Of a built-in layer it is torch.nn's, with its
+    parameters.
+    """
+    own = getattr(layer, "twin", None)
+    if own is not None:
+        twin: Twin = own()
+        return twin
     try:
         return to_torch(layer)
     except ArgumentError:
         return None
+
+
+def module_twin(layer: Module) -> nn.Module | None:
+    """Return ``torch_twin`` as a torch.nn module with copies of the layer's parameters, or None."""
+    twin = torch_twin(layer)
+    if twin is not None and not isinstance(twin, nn.Module):
+        return _Function(twin, [value for _, value, _ in layer.named_param()])
+    if twin is not None:
+        share_parameters(layer, twin)
+    return twin
+
+
+class _Function(nn.Module):
+    """A function of the inputs and the parameters, as a module."""
+
+    def __init__(self, function: Callable[..., Tensor], values: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.values = nn.ParameterList([nn.Parameter(v.detach().clone()) for v in values])
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs, *self.values)
 
 
 def share_parameters(layer: Module, twin: nn.Module) -> None:

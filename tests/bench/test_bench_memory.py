@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import scratchnet
-from scratchnet.bench.malloc import keeps_memory
-from scratchnet.bench.memory import Order, measure
+from scratchnet.bench import Bench, Plan
+from scratchnet.bench.memory import keeps_memory, measure
+
+
+def needed(plan: Plan) -> int:
+    """Bytes of the first contestant's forward and backward of a layer."""
+    (case,) = Bench(replace(plan, threads=[1])).memory.values()
+    name, make = next(iter(case.contestants.items()))
+    return measure(name, make, case.images, case.threads).needed
 
 
 def test_memory_is_what_the_batch_needs_beyond_one_image() -> None:
     arguments = {"in_channels": 8, "out_channels": 8, "kernel_size": 3, "padding": 1}
-    order = Order("scratchnet reference", 16, 1, "Conv2d", arguments, (8, 64, 64))
+    shape = (16, 8, 64, 64)
     columns = 16 * 72 * 64 * 64 * 4  # of the unfolded input, in bytes
-    assert columns < measure(order) < 10 * columns
+    plan = Plan(layer="Conv2d", arguments=arguments, inputs=[shape], backends=["reference"])
+    assert columns < needed(plan) < 10 * columns
 
 
 def test_a_plugin_found_here_is_found_by_the_process_that_measures() -> None:
-    with pytest.raises(scratchnet.ScratchnetError, match=r"could not be measured: .*no layer 'x'"):
-        measure(Order("scratchnet", 2, 1, "x"))
-    path = "mutants.layers:AveragingUpsampling"
-    assert measure(Order("scratchnet", 2, 1, path, {"scale_factor": 2}, (1, 4, 4))) >= 0
+    plan = Plan(
+        layer="mutants.layers:AveragingUpsampling",
+        arguments={"scale_factor": 2},
+        inputs=[(2, 1, 4, 4)],
+    )
+    assert needed(plan) >= 0
+
+
+def test_a_layer_that_only_this_process_knows_cannot_be_measured() -> None:
+    class Local(scratchnet.ReLU):
+        """Has no place in a module."""
+
+    scratchnet.layers.register("local", Local)
+    try:
+        with pytest.raises(scratchnet.ScratchnetError, match=r"memory of scratchnet could not .*"):
+            needed(Plan(layer="local", inputs=[(2, 1, 4, 4)]))
+    finally:
+        scratchnet.layers.unregister("local")
 
 
 def test_malloc_keeps_its_memory_inside_the_block_alone() -> None:

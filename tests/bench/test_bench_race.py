@@ -73,7 +73,7 @@ def test_a_wrong_kernel_is_not_timed() -> None:
     plan = replace(SMALL, sections=("convolutions",), backends=["auto", wrong])
     (contest,) = Bench(plan).run("").contests
     assert contest.wrong == [f"scratchnet {wrong}"]
-    assert "grad_x" in contest.left_out[f"scratchnet {wrong}"]
+    assert "gradient of x" in contest.left_out[f"scratchnet {wrong}"]
     assert len(contest.timings) == 3
 
 

@@ -12,9 +12,8 @@ from contests import SMALL
 import scratchnet
 from scratchnet.bench import SECTIONS, Bench, Plan, Result, text, write_report
 from scratchnet.bench.convolutions import SHAPES
-from scratchnet.bench.memory import Order
+from scratchnet.bench.memory import Memory
 from scratchnet.bench.race import BLOCK
-from scratchnet.bench.step import COURSE
 from scratchnet.errors import ArgumentError
 
 
@@ -45,10 +44,10 @@ def test_what_is_reported_as_work_is_what_was_announced() -> None:
 
 
 def test_memory_is_measured_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    def needed(order: Order) -> int:
-        if order.contestant == "torch eager channels_last":
+    def needed(name: str, make: object, images: int, threads: int) -> Memory:
+        if name == "torch eager channels_last":
             raise scratchnet.ScratchnetError("no room")
-        return order.batch * order.threads
+        return Memory(5, 5 + images * threads)
 
     monkeypatch.setattr("scratchnet.bench.memory.measure", needed)
     found = Bench(Plan(sections=["memory"], threads=[3], backends=["cpp", "reference"])).run("")
@@ -74,15 +73,12 @@ def test_without_choices_everything_runs() -> None:
     assert batches == {2, 40, 256}
 
 
-@pytest.mark.parametrize("section", ["float64", "course"])
-def test_further_sections_agree_with_autograd_in_float64(section: str) -> None:
-    plan = Plan(sections=[section], batches=[2], threads=[1], rounds=1, shapes="7->13")
+def test_double_precision_agrees_with_autograd_in_float64() -> None:
+    plan = Plan(sections=["float64"], batches=[2], threads=[1], rounds=1, shapes="7->13")
     found = Bench(plan).run("")
-    assert found.contests
+    assert len(found.contests) == 2
     for contest in found.contests:
         assert contest.left_out == {}
-    if section == "course":
-        assert COURSE in found.contests[0].timings
 
 
 def test_backends_take_part_by_name() -> None:

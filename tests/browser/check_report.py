@@ -20,7 +20,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from scratchnet.compare import DEFAULTS, compare, write_report
+from scratchnet.bench import DEFAULTS, compare, write_report
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (

@@ -41,7 +41,7 @@ class Counting(Mutant):
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a image and data."""
+    """A folder to work in, with an image and data."""
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (16, 16), (90, 120, 150)).save("in.png")
     tiny.data_dir(tmp_path / "data", n=8, n_val=2)

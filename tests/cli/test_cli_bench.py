@@ -7,6 +7,7 @@ import pytest
 from commandline import Cli
 
 import scratchnet
+from scratchnet.bench.memory import Memory
 
 SMALL = ("--threads", 1, "--rounds", 1)
 STEP = ("bench", "step", "--batch", 1, *SMALL)
@@ -48,13 +49,10 @@ def test_every_option_reaches_the_plan(
         raise Stop("seen")
 
     monkeypatch.setattr("scratchnet.bench.Bench.__init__", look)
-    python = tmp_path / "python"
-    python.write_text("")
-    python.chmod(0o755)
     assert cli(
         "bench", "memory", "step", "--batch", "256,2", "--threads", "2,1", "--rounds", 7,
         "--shapes", "1x1", "--dtype", "float64", "--backend", "reference,auto", "--compile",
-        "--jax-python", python, "--quick",
+        "--rival", "a.py", "--rival", "b.py:other", "--quick",
     ).code == 1  # fmt: skip
     assert cli(
         "bench", "--layer", "own", "--arg", "width=3", "--input", "2,3", "--input", "4,3"
@@ -63,8 +61,8 @@ def test_every_option_reaches_the_plan(
     assert {**step, "dtype": str(step["dtype"])} == {
         "sections": ["memory", "step"], "batches": [2, 256], "threads": [1, 2], "rounds": 7,
         "shapes": "1x1", "dtype": "torch.float64", "backends": ["reference", "auto"],
-        "compiled": True, "jax": str(python), "quick": True, "layer": None, "arguments": None,
-        "inputs": [],
+        "compiled": True, "rivals": ["a.py", "b.py:other"], "quick": True, "layer": None,
+        "arguments": None, "inputs": [],
     }  # fmt: skip
     assert layer["layer"] == "own"
     assert layer["arguments"] == {"width": 3}
@@ -118,7 +116,10 @@ def test_interrupted_it_shows_what_there_is(
 
 
 def test_one_layer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scratchnet.bench.memory.measure", lambda order: 1_000_000 * order.batch)
+    monkeypatch.setattr(
+        "scratchnet.bench.memory.measure",
+        lambda name, make, images, threads: Memory(9, 9 + 1_000_000 * images),
+    )
     result = cli(
         "bench", "--layer", "Conv2d", "--arg", "in_channels=2", "--arg", "out_channels=3",
         "--arg", "kernel_size=3", "--input", "3,2,6,5", *SMALL, "--out", tmp_path / "out",
@@ -150,7 +151,7 @@ def test_one_layer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (("--layer", "mutants.layers:AveragingUpsampling"), "needs scale_factor: give them with"),
         (("step", "--layer", "ReLU"), "measured by itself: leave out step"),
         (("--backend", "cpq"), "did you mean 'cpp'"),
-        (("--jax-python", "/no/python"), "there is no program /no/python: make one by"),
+        (("step", "--rival", "none.py"), "none.py cannot be run: FileNotFoundError: there is no"),
     ],
 )
 def test_mistakes(

@@ -54,7 +54,7 @@ def test_a_self_ensemble_makes_another_image(cli: Cli, weights: Path, tmp_path: 
 def test_a_folder_is_mirrored(cli: Cli, weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/a.png", 9, 9, 3)
     save(tmp_path / "in/sub/b.png", 1, 1)
-    (tmp_path / "in/notes.txt").write_text("not a image")
+    (tmp_path / "in/notes.txt").write_text("not an image")
     result = cli("denoise", tmp_path / "in", tmp_path / "out", "-w", weights)
     assert result.code == 0, result.err
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*"))
@@ -64,7 +64,7 @@ def test_a_folder_is_mirrored(cli: Cli, weights: Path, tmp_path: Path) -> None:
 def test_one_bad_image_does_not_stop_the_others(cli: Cli, weights: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/b.png", 9, 9, 3)
     for name in ("a.png", "c.png"):
-        (tmp_path / "in" / name).write_text("not a image")
+        (tmp_path / "in" / name).write_text("not an image")
     result = cli("denoise", tmp_path / "in", tmp_path / "out", "-w", weights)
     assert result.code == 1
     assert "2 of 3 images could not be done" in result.err
@@ -84,7 +84,7 @@ def test_one_bad_image_does_not_stop_the_others(cli: Cli, weights: Path, tmp_pat
         (("a.png", "b.png", "--weights", "nowhere"), 1, "no weights at nowhere"),
         (("a.png", "b.png", "--weights", "a.png"), 1, "a.png is not a readable safetensors file"),
         (("a.png", "b.png", "--backend", "nonesuch"), 1, "nonesuch"),
-        (("bad.png", "b.png"), 1, "bad.png cannot be read as a image"),
+        (("bad.png", "b.png"), 1, "bad.png cannot be read as an image"),
     ],
 )
 def test_mistakes(

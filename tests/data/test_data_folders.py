@@ -104,7 +104,7 @@ def test_a_torn_image_is_named(tmp_path: Path) -> None:
     save(tmp_path / "torn.png", 40, 40)
     file = tmp_path / "torn.png"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"torn.png cannot be read as a image"):
+    with pytest.raises(DataError, match=r"torn.png cannot be read as an image"):
         load_image(file)
 
 

@@ -190,7 +190,7 @@ def test_cuts_are_made_at_several_scales() -> None:
 
 
 def test_a_image_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ShapeError, match="cannot cut 9x9 pixels out of a image of 20x8"):
+    with pytest.raises(ShapeError, match="cannot cut 9x9 pixels out of an image of 20x8"):
         cut([lambda: gradient(8, 20)], 1, 9, generator())
 
 

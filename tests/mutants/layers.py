@@ -35,9 +35,8 @@ class SigmoidAtTheGradient(scratchnet.Sigmoid):
     """The derivative is taken at the incoming gradient."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
-        (y,) = self.saved
-        grad_y = check_grad(self, grad_outputs[0], y.shape, y.dtype)
-        s = torch.sigmoid(grad_y)
+        (back,) = self.saved
+        s = torch.sigmoid(check_grad(self, grad_outputs[0], *back.output))
         return s * (1 - s)
 
 
@@ -107,8 +106,8 @@ class Flipped(scratchnet.Conv2d):
     """Height and width are exchanged in stride and padding, forward and back alike."""
 
     @property
-    def geometry(self) -> dict:
-        right = super().geometry
+    def options(self) -> dict:
+        right = super().options
         return {**right, "stride": right["stride"][::-1], "padding": right["padding"][::-1]}
 
 
@@ -139,17 +138,18 @@ class PaddedOnOneSide(scratchnet.Conv2d):
 
 
 class RemembersTheLastBatch(scratchnet.Conv2d):
-    """What was kept for backward is added up over forwards."""
+    """Something of the batch before is left in the gradient."""
 
     kept: Tensor | None = None
+    leak = 0.0
 
     def forward_images(self, x: Tensor) -> Tensor:
-        y = super().forward_images(x)
-        if self.kept is not None and self.kept.shape == x.shape:
-            backend, now = self.saved
-            self.save(backend, now + 0.1 * self.kept)
-        self.kept = x
-        return y
+        self.leak = 0.0 if self.kept is None or not x.numel() else float(self.kept.abs().mean())
+        self.kept = x if x.numel() else self.kept
+        return super().forward_images(x)
+
+    def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
+        super()._accumulate(grad_weight * (1 + self.leak), grad_bias)
 
 
 class NormalizedByTheFirstBatch(LeakyReLU):
@@ -178,13 +178,17 @@ class BiasOfOneImage(scratchnet.Conv2d):
         return grad_x
 
 
-class InPlaceReLU(scratchnet.ReLU):
+class InPlaceReLU(scratchnet.Module):
     """The input is overwritten, and handed out as the output."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         y = check_tensor(self, inputs[0]).relu_()
         self.save(y)
         return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (y,) = self.saved
+        return check_grad(self, grad_outputs[0], y.shape, y.dtype).masked_fill(y <= 0, 0)
 
 
 class OutputIsAView(scratchnet.Module):
@@ -200,14 +204,12 @@ class OutputIsAView(scratchnet.Module):
         return check_grad(self, grad_outputs[0], shape, dtype).clone()
 
 
-class SinglePrecision(scratchnet.Sigmoid):
+class SinglePrecision(LeakyReLU):
     """Computes in float32 and converts back."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        x = check_tensor(self, inputs[0])
-        y = torch.sigmoid(x.float()).to(x.dtype)
-        self.save(y)
-        return y
+        y = super().forward(*inputs)
+        return y.float().to(y.dtype)
 
 
 class CopiesOfParameters(scratchnet.Conv2d):
@@ -218,13 +220,12 @@ class CopiesOfParameters(scratchnet.Conv2d):
             yield name, value.clone(), grad.clone()
 
 
-class GradientWrittenInPlace(scratchnet.Sigmoid):
+class GradientWrittenInPlace(LeakyReLU):
     """backward multiplies into the gradient it is given."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
-        (y,) = self.saved
-        grad_y = check_grad(self, grad_outputs[0], y.shape, y.dtype)
-        return grad_y.mul_(y * (1 - y))
+        (x,) = self.saved
+        return check_grad(self, grad_outputs[0], x.shape, x.dtype).mul_(self.derivative(x))
 
 
 class KeepsInEval(LeakyReLU):

@@ -1,0 +1,53 @@
+// Pooling of one channels-last image, row by row.
+#pragma once
+
+#include <cstdint>
+
+namespace scratchnet {
+
+struct Window {
+  int64_t begin, end;  // positions that are inside the image; with dilation the first one is seen
+  int64_t size;        // with those in the padding
+};
+
+struct PoolAxis {
+  int64_t in, out, taps, stride, padding, dilation;
+
+  Window window(int64_t i) const {
+    const int64_t first = i * stride - padding, past = first + dilation * (taps - 1) + 1;
+    const int64_t outside = first < 0 ? (-first + dilation - 1) / dilation : 0;
+    return {first + outside * dilation, past < in ? past : in,
+            (past < in + padding ? past : in + padding) - first};
+  }
+};
+
+struct Pool {
+  int64_t channels;
+  PoolAxis h, w;
+  bool counts_padding;  // the divisor of a mean does
+  int64_t divides_by;   // instead, unless 0
+
+  int64_t in_pixels() const { return h.in * w.in; }
+  int64_t out_pixels() const { return h.out * w.out; }
+  int64_t in_size() const { return in_pixels() * channels; }
+  int64_t out_size() const { return out_pixels() * channels; }
+  int64_t divisor(const Window& rows, const Window& cols) const {
+    if (divides_by) return divides_by;
+    return counts_padding ? rows.size * cols.size
+                          : (rows.end - rows.begin) * (cols.end - cols.begin);
+  }
+};
+
+// y and the places of the maxima in the image's planes: rows of y, and of `indices`.
+template <class T>
+void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices);
+template <class T>
+void mean_row(const Pool& pool, int64_t row, const T* x, T* y);
+template <class T>
+void mean_row_backward(const Pool& pool, int64_t row, const T* grad_y, T* grad_x);
+// The channels first .. end - 1 of a whole image; false if an index is outside it.
+template <class T>
+bool scatter_max(const Pool& pool, int64_t first, int64_t end, const T* grad_y,
+                 const int64_t* indices, T* grad_x);
+
+}  // namespace scratchnet

@@ -1,0 +1,218 @@
+"""Who takes part: something computed by scratchnet, and by torch as torch's tutorials write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from scratchnet.backends.dispatch import AUTO, use_backend
+from scratchnet.bench.algebra import with_better_algebra
+from scratchnet.bench.contest import Contestant, Outcome
+from scratchnet.errors import ScratchnetError
+from scratchnet.interop import to_torch
+from scratchnet.layers.loss import MSE
+from scratchnet.layers.module import Module
+from scratchnet.optim import Optimizer
+
+STEPS = 4
+"""Steps whose losses are compared before anything is timed."""
+RECOMPILATIONS = 64
+"""More than a benchmark compiles; beyond torch's own limit of 8 steps would run uncompiled."""
+
+T = TypeVar("T")
+
+Both = tuple[Tensor, Sequence[Tensor | None]]
+"""An output, and the gradients of all that went into it."""
+
+# -- a forward, and a forward with its backward ----------------------------------------------------
+
+
+def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
+    """Return a forward without gradients."""
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            return compute(x)
+
+    return Contestant(run, lambda: {"output": run()})
+
+
+def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
+    """Return a forward and backward; ``names`` are those of the gradients."""
+
+    def outcome() -> Outcome:
+        y, grads = run()
+        found = zip(names, grads, strict=True)
+        return {"output": y, **{f"gradient of {n}": grad for n, grad in found if grad is not None}}
+
+    return Contestant(run, outcome)
+
+
+def by_autograd(
+    compute: Callable[..., Tensor], leaves: Mapping[str, Tensor], grad_y: Tensor
+) -> Contestant:
+    """Return a forward and backward by autograd, of ``leaves``; ``compute`` takes them, or some."""
+    values = [leaf.requires_grad_() for leaf in leaves.values()]
+
+    def run() -> Both:
+        with torch.enable_grad():
+            y = compute(*values)
+        return y.detach(), torch.autograd.grad(y, values, grad_y, allow_unused=True)
+
+    return by_hand(run, list(leaves))
+
+
+def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
+    """Return ``compute`` on a backend; as it is for "auto", as in a program that selects none."""
+
+    def call(*args: object) -> T:
+        with use_backend(backend):
+            return compute(*args)
+
+    return compute if backend == AUTO else call
+
+
+# -- a network in training -------------------------------------------------------------------------
+
+
+class Ours:
+    """A network with hand-written forward and backward; no autograd anywhere.
+
+    Args:
+        model: is trained.
+        optimizer: of its parameters.
+        backend: to compute with.
+
+    Attributes:
+        loss: of the last step.
+    """
+
+    def __init__(
+        self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
+    ) -> None:
+        self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
+        self.loss = torch.zeros(())
+        self.step = on(backend, self._step)
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        """Forward, loss, backward of all parameters, update; ``y`` is to be made of images x."""
+        self.loss = self.mse.forward(self.model.forward(x), y)
+        self.model.zero_grad()
+        self.model.backward_parameters(self.mse.backward())
+        self.optimizer.step()
+        return self.loss
+
+    def gradients(self) -> list[Tensor]:
+        """Return the parameters' gradients of the last step, in the order of ``param()``."""
+        return [grad for _, grad in self.model.param()]
+
+    def learn_at(self, lr: float) -> None:
+        """Set the learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+
+class Torch:
+    """The same by torch.nn, autograd and torch.optim.
+
+    Args:
+        model: as ``torch_network`` returns it.
+        optimizer: of its parameters.
+        channels_last: the memory format that images are brought into.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, channels_last: bool
+    ) -> None:
+        self.model, self.optimizer, self.channels_last = model.train(), optimizer, channels_last
+        self.mse, self.loss = nn.MSELoss(), torch.zeros(())
+
+    def step(self, x: Tensor, y: Tensor) -> Tensor:
+        """As of :class:`Ours`."""
+        with torch.enable_grad():
+            loss = self.mse(self.model(laid_out(x, self.channels_last)), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        self.loss = loss.detach()
+        return self.loss
+
+    def gradients(self) -> list[Tensor]:
+        """Return the parameters' ``.grad``, in order."""
+        return [p.grad for p in self.model.parameters() if p.grad is not None]
+
+    def learn_at(self, lr: float) -> None:
+        """Set the learning rate of the next step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+
+Network = Ours | Torch
+
+
+def training(network: Network, names: Sequence[str], x: Tensor, y: Tensor) -> Contestant:
+    """Return a training step on the same images again and again; ``names`` are the parameters'."""
+    run = partial(network.step, x, y)
+    return Contestant(run, lambda: named(names, *first_steps(run, network.gradients)))
+
+
+def first_steps(
+    run: Callable[[], Tensor], gradients: Callable[[], Sequence[Tensor]], steps: int = STEPS
+) -> tuple[Tensor, list[Tensor]]:
+    """Do some steps; return the loss before each, and the gradients of the first."""
+    losses = [run().detach().clone()]
+    first = [grad.detach().clone() for grad in gradients()]
+    losses += [run().detach().clone() for _ in range(steps - 1)]
+    return torch.stack(losses), first
+
+
+def named(names: Sequence[str], losses: Tensor, gradients: Sequence[Tensor]) -> Outcome:
+    """Return the outcome of a training: that the later losses agree shows that the updates do."""
+    found = zip(names, gradients, strict=True)
+    return {"losses": losses, **{f"gradient of {name}": grad for name, grad in found}}
+
+
+# -- torch at its best -----------------------------------------------------------------------------
+
+
+def torch_network(model: Module, *, channels_last: bool, better_algebra: bool = False) -> nn.Module:
+    """Return torch.nn's counterpart of ``model``, with copies of its weights.
+
+    Args:
+        model: built of layers that torch.nn has.
+        channels_last: keep the weights in this memory format.
+        better_algebra: upsampling rewritten as in scratchnet's kernels.
+    """
+    net = with_better_algebra(model) if better_algebra else to_torch(model)
+    if channels_last:
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net
+
+
+def laid_out(tensor: Tensor, channels_last: bool) -> Tensor:
+    """Return a tensor, if it has four axes, in channels_last memory format, or the default one."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
+
+
+def compile_now(net: nn.Module, run: Callable[[], object]) -> None:
+    """Let a compiled network run once, which takes a minute, without an effect on its parameters.
+
+    Raises:
+        ScratchnetError: it cannot be compiled here.
+    """
+    before = [p.detach().clone() for p in net.parameters()]
+    limits = {"recompile_limit": RECOMPILATIONS, "fail_on_recompile_limit_hit": True}
+    try:
+        with torch._dynamo.config.patch(limits):
+            run()
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ScratchnetError(f"torch.compile failed: {reason}") from error
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), before, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,177 @@
+"""The one idea of "close enough": the tolerance between two correct results of one operation.
+
+Every implementation is compared with the reference in float64. How far it may be from that is
+
+- for sums of products (``Op.multilinear``): 4·ε·(1 + √terms) times the sum of the magnitudes of the
+  terms, which the reference computes from absolute values;
+- for an operation with an error analysis of its own (``Op.bounds``): what that says;
+- for all others: FACTOR times the largest error that the reference itself makes on that input in
+  that dtype, plus ULPS units in the last place of each element.
+
+Whole numbers come out bit-equal where an operation is exact; the kit compares them so. At a kink or
+a tie (ReLU at 0, equal maxima) the reference says what is right, for it sees the same numbers;
+where the numbers before a kink are themselves computed, inside of a graph, its own analysis gives
+room to those that may fall to either side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchnet.ops.op import Needs, Op
+
+FACTOR = 8.0
+ULPS = 8.0
+_NEARBY = 3  # inputs next to the given one on which the reference's error is measured, too
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a result should be, and how far a correct one may be from it, element by element.
+
+    Attributes:
+        value: in float64.
+        allowed: in float64; infinite or nan where the numbers leave the dtype's range, and nothing
+            is compared.
+        dtype: of the result.
+    """
+
+    value: Tensor
+    allowed: Tensor
+    dtype: torch.dtype
+
+
+def tolerance(dtype: torch.dtype, terms: int = 1) -> float:
+    """Return how far two sums of ``terms`` products may be apart, relative to the sum of the terms'
+    magnitudes.
+
+    4·ε·(1 + √terms): rounding errors of different orders of summation add up like a random walk,
+    whose steps are at most ε/2. Source: Higham and Mary, "A New Approach to Probabilistic Rounding
+    Error Analysis" (2019).
+    """
+    return 4 * torch.finfo(dtype).eps * (1 + math.sqrt(terms))
+
+
+Tensors = tuple[Tensor | None, ...]
+
+
+def forward_bounds(op: Op, tensors: Tensors, options: dict[str, Any]) -> list[Bound]:
+    """Return the bound of each output of a call."""
+    if op.bounds is not None:
+        found: list[Bound] = _analysis(op).forward(tensors, options)
+        return found
+    dtype = _dtype(tensors)
+
+    def run(given: Tensors) -> list[Tensor | None]:
+        y, _ = op.reference.forward(*given, **options)
+        return list(y) if isinstance(y, tuple) else [y]
+
+    return [bound for bound in _bounds(op, run, tensors, tensors, options, dtype) if bound]
+
+
+def backward_bounds(
+    op: Op, grad_ys: Sequence[Tensor], tensors: Tensors, options: dict[str, Any], needs: Needs
+) -> list[Bound | None]:
+    """Return the bound of each gradient of a call; None where it is not needed."""
+    if op.bounds is not None:
+        found: list[Bound | None] = _analysis(op).backward(grad_ys, tensors, options, needs)
+        return found
+    dtype = _dtype(tensors)
+
+    def run(given: Tensors) -> list[Tensor | None]:
+        grads, rest = given[: len(grad_ys)], given[len(grad_ys) :]
+        _, kept = op.reference.forward(*rest, **options)
+        grad_y = grads[0] if len(grads) == 1 else grads
+        return list(op.reference.backward(grad_y, kept, *rest, **options, needs=needs))
+
+    return _bounds(op, run, (*grad_ys, *tensors), tensors, options, dtype)
+
+
+def _bounds(
+    op: Op,
+    run: Any,
+    given: Tensors,
+    tensors: Tensors,
+    options: dict[str, Any],
+    dtype: torch.dtype,
+) -> list[Bound | None]:
+    wide = _converted(given, torch.float64)
+    values = run(wide)
+    if op.multilinear is not None:
+        rtol = tolerance(dtype, max(op.multilinear(*tensors, **options), 1))
+        magnitudes = run(tuple(None if t is None else t.abs() for t in wide))
+        return [
+            None if v is None or m is None else Bound(v, _in_range(rtol * m.abs(), m, dtype), dtype)
+            for v, m in zip(values, magnitudes, strict=True)
+        ]
+    eps = torch.finfo(dtype).eps
+    errors = [0.0] * len(values)
+    for near in _nearby(wide):
+        for i, error in enumerate(_single_errors(run, near)):
+            errors[i] = max(errors[i], error)
+    ratio = eps / torch.finfo(torch.float32).eps
+    return [
+        None
+        if value is None
+        else Bound(
+            value, _in_range(FACTOR * ratio * error + ULPS * eps * value.abs(), value, dtype), dtype
+        )
+        for value, error in zip(values, errors, strict=True)
+    ]
+
+
+def _in_range(allowed: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``allowed``, but infinite where the numbers leave the dtype's range."""
+    beyond = ~(magnitude.abs() <= torch.finfo(dtype).max)
+    tiny = torch.finfo(dtype).tiny  # numbers below are stored with fewer digits
+    return (allowed + tiny).masked_fill(beyond, torch.inf)
+
+
+def _nearby(wide: Tensors) -> list[Tensors]:
+    """Return the tensors, and some next to them: by luck the error on one input may be 0."""
+    generator = torch.Generator().manual_seed(0)
+
+    def changed(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None or not tensor.is_floating_point():
+            return tensor
+        noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+        return tensor * (1 + 2**-12 * (noise.to(tensor.device) - 0.5))
+
+    return [wide, *(tuple(map(changed, wide)) for _ in range(_NEARBY))]
+
+
+def _single_errors(run: Any, wide: Tensors) -> list[float]:
+    """Return the largest error of each result of the reference in float32."""
+    single = _converted(wide, torch.float32)
+    exact = run(_converted(single, torch.float64))
+    found = []
+    for rounded, value in zip(run(single), exact, strict=True):
+        if rounded is None or value is None or value.numel() == 0:
+            found.append(0.0)
+            continue
+        error = (rounded.double() - value).abs()
+        found.append(float(error[error.isfinite()].max()) if error.isfinite().any() else 0.0)
+    return found
+
+
+def _converted(tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    return tuple(
+        t if t is None or not t.is_floating_point() else t.detach().to(dtype) for t in tensors
+    )
+
+
+def _dtype(tensors: Tensors) -> torch.dtype:
+    return next(t.dtype for t in tensors if t is not None and t.is_floating_point())
+
+
+def _analysis(op: Op) -> Any:
+    """Return the module that ``op.bounds`` names: its ``forward`` and ``backward`` give bounds."""
+    assert op.bounds is not None
+    return import_module(op.bounds)
