@@ -1,4 +1,4 @@
-"""Named plugins found through entry points: generic over what they are."""
+"""A registry of named plugins, found through entry points; one class serves every kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Key = tuple[str, str | None, str | None]  # name, allow-list, block-list
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What is known of a plugin without importing it.
+    """What is known about a plugin without importing it.
 
     Attributes:
         name: how users select it.
@@ -130,7 +130,7 @@ class Registry(Generic[T]):
             PluginError: it is missing, blocked, ambiguous, broken, written for another version of
                 the contract, or built for another torch.
         """
-        # with the lists, so that what they hide or show does not depend on what was asked before
+        # the two lists belong to the key: changing them takes effect at once
         key = name, os.environ.get(ALLOW_VARIABLE), os.environ.get(BLOCK_VARIABLE)
         if key not in self._loaded:
             try:
@@ -210,7 +210,9 @@ class Registry(Generic[T]):
             )
         names = self.names()
         by_lower = {known.lower(): known for known in names}
-        close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+        asked = str(name).lower()
+        begins = sorted((known for known in by_lower if asked.startswith(f"{known}_")), key=len)
+        close = begins[-1:] or difflib.get_close_matches(asked, by_lower, n=1)
         hint = f"did you mean {by_lower[close[0]]!r}? " if close else ""
         return (
             f"there is no {self.kind} {name!r}: {hint}known are {', '.join(names) or 'none'}; "

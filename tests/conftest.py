@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from commandline import Cli, Outcome
 from installed import Site, forget, refresh
 from selection import backends_under_test
 
 import scratchnet
 from scratchnet.backends import dispatch
+from scratchnet.cli import main
 
 pytest_plugins = ["pytester"]
 
@@ -48,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 NEEDS_CPP = ("test_cpp_runs.py", "test_kernels.py")
-NEEDS_A_COMPILER = (*NEEDS_CPP, "test_plugins.py", "test_plugin_guide.py")
+NEEDS_A_COMPILER = (*NEEDS_CPP, "test_plugins.py", "test_plugin_guide.py", "test_contributing.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -72,6 +74,20 @@ def _isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(variable, raising=False)
     yield
     scratchnet.set_backend("auto")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line in this process: `cli("train", "--epochs", 1)`."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["scratchnet", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(stop.value.code or 0, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

@@ -25,14 +25,30 @@ class Layer(scratchnet.Module):
 """
 
 BACKEND = """
-from scratchnet.backends.reference import ReferenceBackend
+from scratchnet import backends, ops
 
-class Backend(ReferenceBackend):
-    name = {name!r}
-    priority = {priority}
+backend = backends.Backend({name!r}, priority={priority}, available=lambda: {available!r})
+for name in ("conv2d", "upsample_nearest"):
+    backend.implement(ops.get(name))
+"""
 
-    def available(self):
-        return {available!r}
+OP = """
+from scratchnet.ops.op import Case, Op
+
+def forward(x, *, factor=2.0):
+    return factor * x, None
+
+def backward(grad_y, kept, x, *, factor, needs):
+    return (factor * grad_y if needs[0] else None,)
+
+def check(x, *, factor):
+    return tuple(x.shape)
+
+def cases():
+    return [Case(((0, 3),)), Case(((2, 3),), few=True), Case(((5,),), {{"factor": 3.0}}, few=True)]
+
+op = Op({name!r}, forward=forward, backward=backward, check=check, cases=cases, exact=True,
+        reads=())
 """
 
 

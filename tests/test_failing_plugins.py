@@ -51,7 +51,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
             folder,
             "unplugged",
             BACKEND.format(name="unplugged", priority=0, available=REASON),
-            backends={"unplugged": "Backend"},
+            backends={"unplugged": "backend"},
         ),
     ]
     made = FreshEnvironment(folder / "env")

@@ -153,8 +153,8 @@ def test_built_for_another_torch(requires: tuple[str, ...], said: str | None, si
 def test_something_that_is_no_layer(site: Site) -> None:
     site.install("no-layer", "class Layer:\n    api_version = 1\n\n", layers={"nothing": "Layer"})
     assert "expected a subclass of scratchnet.Module" in message("nothing")
-    site.install("no-backend", "class B:\n    api_version = 1\n", backends={"nothing": "B"})
-    assert "expected a subclass of scratchnet.backends.base.Backend" in message(
+    site.install("no-backend", "class B:\n    api_version = 2\n", backends={"nothing": "B"})
+    assert "expected a scratchnet.backends.base.Backend, got <" in message(
         "nothing", scratchnet.backends
     )
 
@@ -214,7 +214,7 @@ def test_a_path_works_wherever_a_name_does(site: Site) -> None:
     assert scratchnet.build(f"{module}:Layer")(torch.ones(1)).item() == 7
     assert "given by its path" in message("no_such_package:Layer")
     site.install("more", BACKEND.format(name="more", priority=0, available=True))
-    with scratchnet.use_backend("more:Backend"):
+    with scratchnet.use_backend("more:backend"):
         assert scratchnet.NearestUpsampling(2)(torch.ones(1, 1, 1, 1)).sum() == 4
 
 
@@ -242,14 +242,14 @@ def test_an_unavailable_backend_says_why(site: Site) -> None:
     site.install(
         "stale",
         BACKEND.format(name="stale", priority=0, available=reason),
-        backends={"stale": "Backend"},
+        backends={"stale": "backend"},
     )
     with pytest.raises(scratchnet.errors.BackendError, match=f"'stale' is not available: {reason}"):
         scratchnet.set_backend("stale")
     x = torch.ones(1, 1, 1, 1)
     with pytest.raises(scratchnet.errors.BackendError, match=reason):
         scratchnet.NearestUpsampling(2, backend="stale")(x)
-    text = str(scratchnet.explain("upsample_nearest_forward", x, scale=(2, 2)))
+    text = str(scratchnet.explain("upsample_nearest", x, scale=(2, 2)))
     assert reason in text
 
 

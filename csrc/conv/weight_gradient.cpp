@@ -144,9 +144,11 @@ void WeightGradient<T>::write(int64_t task, T* sums, int64_t chunks, int64_t ste
 }
 
 int64_t chunks_of(int64_t batch, int64_t sums_bytes) {
-  constexpr int64_t kMostChunks = 16, kMostBytes = 4 << 20;
-  const int64_t affordable = kMostBytes / std::max<int64_t>(sums_bytes, 1);
-  return std::clamp<int64_t>(affordable, 1, std::clamp<int64_t>(batch, 1, kMostChunks));
+  constexpr int64_t kMostChunks = 16, kMostBytes = 8 << 20;
+  const int64_t wanted = std::clamp<int64_t>(batch, 1, kMostChunks);
+  int64_t chunks = 1;  // a power of two, which most numbers of threads divide
+  while (2 * chunks <= wanted && 2 * chunks * sums_bytes <= kMostBytes) chunks *= 2;
+  return wanted * sums_bytes <= kMostBytes ? wanted : chunks;
 }
 
 template class WeightGradient<float>;

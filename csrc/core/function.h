@@ -1,6 +1,7 @@
 // Element-wise functions that a kernel can apply to its result before it is written.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <string>
@@ -13,6 +14,11 @@ constexpr std::array<const char*, 3> kFunctionNames{"none", "relu", "sigmoid"};
 
 inline const char* name_of(Function function) {
   return kFunctionNames[static_cast<size_t>(function)];
+}
+
+inline bool is_function(const std::string& name) {
+  return name != kFunctionNames[0] &&
+         std::find(kFunctionNames.begin(), kFunctionNames.end(), name) != kFunctionNames.end();
 }
 
 inline Function function_named(const std::string& name) {

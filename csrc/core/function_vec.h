@@ -57,6 +57,14 @@ SCRATCHNET_INLINE Vec<T> derivative_vec(Vec<T> grad, Vec<T> y, Function function
 }
 
 template <class T>
+void add_to(T* sum, const T* term, int64_t size) {
+  constexpr int64_t L = kLanes<T>;
+  int64_t i = 0;
+  for (; i + L <= size; i += L) store(sum + i, load(sum + i) + load(term + i));
+  for (; i < size; ++i) sum[i] += term[i];
+}
+
+template <class T>
 void apply(T* image, int64_t size, Function function) {
   constexpr int64_t L = kLanes<T>;
   int64_t i = 0;

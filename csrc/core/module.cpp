@@ -3,7 +3,7 @@
 
 PYBIND11_MODULE(_C, m) {
   using namespace scratchnet;
-  m.doc() = "scratchnet's C++ kernels; use them through scratchnet.backends.cpp.";
+  m.doc() = "C++ kernels; the Python beside them says how they are called.";
   m.def(
       "isa", [] { return instruction_sets()[current_isa()].name; }, "The instruction set in use.");
   m.def(

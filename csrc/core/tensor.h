@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
+#include <numeric>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -50,6 +52,14 @@ void expect(bool right, const Parts&... parts) {
   throw std::invalid_argument(text.str());
 }
 
+struct Size {  // of an image
+  int64_t channels, height, width;
+  int64_t elements() const { return channels * height * width; }
+  bool operator==(const Size& other) const {
+    return channels == other.channels && height == other.height && width == other.width;
+  }
+};
+
 struct Tensor {
   void* pointer;
   Dtype dtype;
@@ -65,29 +75,32 @@ struct Tensor {
 
   // Whether the elements fill one stretch of memory, with these axes from the slowest to the
   // fastest. Strides of axes of one element do not count.
-  bool is_dense(const std::vector<int>& axes) const {
-    if (numel() == 0) return true;
+  template <class Axes>
+  bool is_dense(const Axes& axes) const {
     int64_t step = 1;
-    for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
-      if (sizes[*axis] != 1 && strides[*axis] != step) return false;
+    for (auto axis = std::rbegin(axes); axis != std::rend(axes); ++axis) {
+      if (sizes[*axis] != 1 && strides[*axis] != step) return numel() == 0;
       step *= sizes[*axis];
     }
     return true;
   }
-  std::vector<int> axes() const {
-    std::vector<int> axes(sizes.size());
-    for (size_t i = 0; i < axes.size(); ++i) axes[i] = static_cast<int>(i);
-    return axes;
+  bool is_contiguous() const {
+    int64_t step = 1;
+    for (int64_t axis = dim() - 1; axis >= 0; --axis) {
+      if (sizes[axis] != 1 && strides[axis] != step) return numel() == 0;
+      step *= sizes[axis];
+    }
+    return true;
   }
-  bool is_contiguous() const { return is_dense(axes()); }
   bool fills_memory() const {  // in whatever order
-    std::vector<int> order = axes();
-    std::sort(order.begin(), order.end(), [this](int a, int b) {
+    std::vector<int64_t> order(sizes.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [this](int64_t a, int64_t b) {
       return std::pair(strides[a], sizes[a]) > std::pair(strides[b], sizes[b]);
     });
     return is_dense(order);
   }
-  bool is_channels_last() const { return dim() == 4 && is_dense({0, 2, 3, 1}); }
+  bool is_channels_last() const { return dim() == 4 && is_dense(std::array{0, 2, 3, 1}); }
 
   template <class T>
   T* data(const char* name) const {
@@ -121,6 +134,11 @@ T* channels_last(const Tensor& tensor, const Sizes& sizes, const char* name) {
 
 inline void expect_images(const Tensor& tensor, const char* name) {
   expect(tensor.dim() == 4, name, ": expected images (N, C, H, W), got shape ", tensor.sizes);
+}
+
+inline Size image_size(const Tensor& tensor, const char* name) {
+  expect_images(tensor, name);
+  return {tensor.size(1), tensor.size(2), tensor.size(3)};
 }
 
 // Calls function(float{}) or function(double{}).

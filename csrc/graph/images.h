@@ -8,12 +8,13 @@
 
 namespace scratchnet {
 
-// A batch of images wherever its elements lie: the first one, and the steps of the four axes.
+// The images of a tensor, which must have these sizes.
 template <class T>
-struct Images {
-  T* data;
-  int64_t n, c, h, w;
-};
+Images<T> images_of(const Tensor& x, const Sizes& sizes, const char* name) {
+  expect_sizes(x, sizes, name);
+  return {x.data<std::remove_const_t<T>>(name), x.strides[0], x.strides[1], x.strides[2],
+          x.strides[3]};
+}
 
 template <class T>
 Images<T> at_image(Images<T> images, int64_t n) {

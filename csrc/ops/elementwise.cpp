@@ -28,6 +28,13 @@ void apply_derivative(T* grad, const T* y, int64_t size, Function function) {
 template void apply_derivative(float*, const float*, int64_t, Function);
 template void apply_derivative(double*, const double*, int64_t, Function);
 
+template <class T>
+void add_to(T* sum, const T* term, int64_t size) {
+  SCRATCHNET_BEST(add_to<T>)(sum, term, size);
+}
+template void add_to(float*, const float*, int64_t);
+template void add_to(double*, const double*, int64_t);
+
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;  // elements: two such stretches fit the L2 cache

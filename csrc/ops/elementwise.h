@@ -14,4 +14,8 @@ void apply(T* data, int64_t size, Function function);
 template <class T>
 void apply_derivative(T* grad, const T* y, int64_t size, Function function);
 
+// sum += term.
+template <class T>
+void add_to(T* sum, const T* term, int64_t size);
+
 }  // namespace scratchnet

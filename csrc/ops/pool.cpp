@@ -29,7 +29,7 @@ void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices) 
         }
       }
       store_first(y + col * pool.channels + c, best, n);
-      for (int64_t k = 0; k < n; ++k) indices[col * pool.channels + c + k] = at[k];
+      for (int64_t k = 0; indices && k < n; ++k) indices[col * pool.channels + c + k] = at[k];
     }
   }
 }
@@ -120,6 +120,43 @@ bool scatter_max(const Pool& pool, int64_t first, int64_t end, const T* grad_y,
   return right;
 }
 
+Pool make_pool(Size in, Size out, Pair kernel, Pair stride, Pair padding, Pair dilation) {
+  const auto axis = [&](int i, int64_t in, int64_t out) {
+    expect(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
+           "expected a kernel size, stride and dilation of at least 1, got ", kernel[i], ", ",
+           stride[i], " and ", dilation[i]);
+    expect(padding[i] >= 0 && 2 * padding[i] <= kernel[i],
+           "expected a padding of at most half the kernel size, got ", padding[i], " for ",
+           kernel[i]);
+    const PoolAxis axis{in, out, kernel[i], stride[i], padding[i], dilation[i]};
+    for (int64_t j = 0; j < out; ++j) {
+      const Window window = axis.window(j);
+      expect(window.begin < window.end, "window ", j, " of ", out, " over an axis of ", in,
+             " sees no pixel");
+    }
+    return axis;
+  };
+  const Pool pool{in.channels, axis(0, in.height, out.height), axis(1, in.width, out.width), true,
+                  0};
+  expect(in.channels == out.channels, "pooling leaves the channels: expected ", in.channels,
+         ", got ", out.channels);
+  expect(pool.in_pixels() <= std::numeric_limits<int32_t>::max(), "images of ", pool.in_pixels(),
+         " pixels are too large");
+  return pool;
+}
+
+Size pooled_size(Size in, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode) {
+  const auto axis = [&](int i, int64_t size) {
+    const int64_t room = size + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1;
+    expect(stride[i] > 0 && room >= 0, "an input of size ", size, " is smaller than the kernel");
+    if (!ceil_mode) return room / stride[i] + 1;
+    const int64_t out = (room + stride[i] - 1) / stride[i] + 1;
+    return (out - 1) * stride[i] >= size + padding[i] ? out - 1
+                                                      : out;  // none begins in the padding
+  };
+  return {in.channels, axis(0, in.height), axis(1, in.width)};
+}
+
 #define SCRATCHNET_INSTANTIATE(T)                                      \
   template void max_row(const Pool&, int64_t, const T*, T*, int64_t*); \
   template void mean_row(const Pool&, int64_t, const T*, T*);          \
@@ -130,34 +167,14 @@ SCRATCHNET_INSTANTIATE(double)
 
 namespace {
 
-Pool make_pool(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
-               Pair dilation) {
-  expect_images(x, "x"), expect_images(y, "y");
-  const auto axis = [&](int i) {
-    expect(kernel[i] > 0 && stride[i] > 0 && dilation[i] > 0,
-           "expected a kernel size, stride and dilation of at least 1, got ", kernel[i], ", ",
-           stride[i], " and ", dilation[i]);
-    expect(padding[i] >= 0 && 2 * padding[i] <= kernel[i],
-           "expected a padding of at most half the kernel size, got ", padding[i], " for ",
-           kernel[i]);
-    const PoolAxis axis{x.size(2 + i), y.size(2 + i), kernel[i],
-                        stride[i],     padding[i],    dilation[i]};
-    for (int64_t j = 0; j < axis.out; ++j) {
-      const Window window = axis.window(j);
-      expect(window.begin < window.end, "y: window ", j, " on axis ", 2 + i, " sees no pixel");
-    }
-    return axis;
-  };
-  const Pool pool{x.size(1), axis(0), axis(1), true, 0};
-  expect_sizes(y, {x.size(0), x.size(1), y.size(2), y.size(3)}, "y");
-  expect(pool.in_pixels() <= std::numeric_limits<int32_t>::max(), "x: images of ", pool.in_pixels(),
-         " pixels are too large");
-  return pool;
+Pool pool_of(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
+             Pair dilation) {
+  return make_pool(image_size(x, "x"), image_size(y, "y"), kernel, stride, padding, dilation);
 }
 
-Pool make_mean(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
-               bool count_include_pad, std::optional<int64_t> divisor_override) {
-  Pool pool = make_pool(x, y, kernel, stride, padding, {1, 1});
+Pool mean_of(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
+             bool count_include_pad, std::optional<int64_t> divisor_override) {
+  Pool pool = pool_of(x, y, kernel, stride, padding, {1, 1});
   expect(divisor_override.value_or(1) != 0, "divisor_override: expected anything but 0");
   pool.counts_padding = count_include_pad, pool.divides_by = divisor_override.value_or(0);
   return pool;
@@ -165,7 +182,7 @@ Pool make_mean(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair 
 
 void max_forward(const Tensor& x, const Tensor& y, const Tensor& indices, Pair kernel, Pair stride,
                  Pair padding, Pair dilation) {
-  const Pool pool = make_pool(x, y, kernel, stride, padding, dilation);
+  const Pool pool = pool_of(x, y, kernel, stride, padding, dilation);
   const int64_t row_size = pool.w.out * pool.channels;
   int64_t* where = channels_last<int64_t>(indices, y.sizes, "indices");
   with_dtype(x.dtype, [&](auto zero) {
@@ -208,7 +225,7 @@ void max_backward(const Tensor& grad_y, const Tensor& indices, const Tensor& gra
 
 void mean_forward(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
                   bool count_include_pad, std::optional<int64_t> divisor_override) {
-  const Pool pool = make_mean(x, y, kernel, stride, padding, count_include_pad, divisor_override);
+  const Pool pool = mean_of(x, y, kernel, stride, padding, count_include_pad, divisor_override);
   with_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(x, x.sizes, "x");
@@ -223,7 +240,7 @@ void mean_forward(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pa
 void mean_backward(const Tensor& grad_y, const Tensor& grad_x, Pair kernel, Pair stride,
                    Pair padding, bool count_include_pad, std::optional<int64_t> divisor_override) {
   const Pool pool =
-      make_mean(grad_x, grad_y, kernel, stride, padding, count_include_pad, divisor_override);
+      mean_of(grad_x, grad_y, kernel, stride, padding, count_include_pad, divisor_override);
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(grad_y, grad_y.sizes, "grad_y");

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/tensor.h"
+
 namespace scratchnet {
 
 struct Window {
@@ -27,6 +29,7 @@ struct Pool {
   bool counts_padding;  // the divisor of a mean does
   int64_t divides_by;   // instead, unless 0
 
+  Size output() const { return {channels, h.out, w.out}; }
   int64_t in_pixels() const { return h.in * w.in; }
   int64_t out_pixels() const { return h.out * w.out; }
   int64_t in_size() const { return in_pixels() * channels; }
@@ -38,7 +41,12 @@ struct Pool {
   }
 };
 
-// y and the places of the maxima in the image's planes: rows of y, and of `indices`.
+// Throws std::invalid_argument if a window sees no pixel, or an argument is out of range.
+Pool make_pool(Size in, Size out, Pair kernel, Pair stride, Pair padding, Pair dilation);
+// What torch's pooling makes of an image of the size `in`.
+Size pooled_size(Size in, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
+
+// y and the places of the maxima in the image's planes: rows of y, and of `indices` (or null).
 template <class T>
 void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices);
 template <class T>

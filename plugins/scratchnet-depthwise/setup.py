@@ -1,14 +1,12 @@
-"""Compiles the kernels: plain C++ without torch's headers, so that it takes a second."""
+"""Compiles csrc/*.cpp; torch is not needed for it, scratchnet's headers are."""
 
-from setuptools import Extension, setup
+from setuptools import setup
 
-setup(
-    ext_modules=[
-        Extension(
-            "scratchnet_depthwise._kernels",
-            ["csrc/depthwise.cpp"],
-            extra_compile_args=["-std=c++17", "-O3"],
-            optional=True,  # without a compiler the layer runs on scratchnet's backends
-        )
-    ]
-)
+try:
+    from scratchnet.scaffold.building import kernels
+except ImportError as error:
+    raise SystemExit(
+        f"{error}: install this where scratchnet and pybind11 are, with --no-build-isolation"
+    ) from error
+
+setup(**kernels("scratchnet_depthwise"))

@@ -51,7 +51,7 @@ class Backend:
         supports: Callable[..., Verdict] | None = None,
         how: Callable[..., str] | None = None,
     ) -> None:
-        """Say how this backend computes ``op``; what is None is the reference's.
+        """Register how this backend computes ``op``; None stands for the reference's function.
 
         See :class:`scratchnet.ops.op.Implementation` for the arguments.
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from scratchnet import ops
 from scratchnet.backends.base import Backend
-from scratchnet.ops import extension as _extension
 from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.graph import Stages, graph
@@ -23,7 +22,7 @@ from scratchnet.ops.op import Gradients, Needs, Verdict
 from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest, upsampled
 from scratchnet.ops.window import Pair
 
-backend = Backend("cpp", priority=100, available=_extension.available)
+backend = Backend("cpp", priority=100, available=extension.available)
 
 aten = torch.ops.aten
 
@@ -232,11 +231,7 @@ def _one_stage(scale: Pair, conv: dict[str, Any]) -> Stages:
 
 def _by_parts(x: Tensor, weight: Tensor, scale: Pair, conv: dict[str, Any]) -> bool:
     """Whether to upsample first, and then to convolve."""
-    return (
-        not hasattr(extension(), "Graph")
-        or conv["stride"] != (1, 1)
-        or bool(_conv2d_reason(upsampled(x, scale), weight, **conv))
-    )
+    return conv["stride"] != (1, 1) or bool(_conv2d_reason(upsampled(x, scale), weight, **conv))
 
 
 def _upsample_conv_forward(
@@ -277,8 +272,13 @@ upsample_conv2d.implement(
 @lru_cache(maxsize=64)
 def _plan(stages: Stages, size: tuple[int, ...], shapes: tuple[Any, ...], is_double: bool) -> Any:
     """Return the C++ graph for inputs (C, H, W) and parameters of these shapes."""
-    described = [(stage.op, stage.reads, stage.arguments) for stage in stages]
-    return extension().Graph(described, size, shapes, is_double)
+    described = []
+    for stage, own in stages.with_parameters(shapes):
+        options = stage.arguments
+        if own:  # a convolution: what its weight's shape says
+            options |= {"out_channels": own[0][0], "kernel_size": own[0][2:]}
+        described.append((stage.op, stage.reads, options))
+    return extension().Graph(described, size, is_double)
 
 
 def _graph_plan(x: Tensor, parameters: tuple[Tensor | None, ...], stages: Stages) -> Any:
@@ -302,8 +302,6 @@ def _graph_supports(x: Tensor, *parameters: Tensor | None, stages: Stages, keep:
     verdict = supports(x, *parameters)
     if verdict is not True:
         return verdict
-    if not hasattr(extension(), "Graph"):
-        return "temporarily not there"
     shapes = tuple(None if p is None else tuple(p.shape) for p in parameters)
     return _fuses(stages, tuple(x.shape), shapes, x.dtype)
 

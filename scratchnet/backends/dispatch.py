@@ -76,7 +76,7 @@ def _run(
 
 
 class Back:
-    """The way back through one call: gradients by the implementation that ran its forward."""
+    """The backward of one call: gradients by the implementation that ran its forward."""
 
     __slots__ = ("_kept", "_of_y", "_tensors", "_versions", "backend", "implementation", "op",
                  "options")  # fmt: skip
@@ -148,16 +148,24 @@ class Back:
 
     def _read(self) -> list[Tensor]:
         """Return the tensors whose values backward reads."""
-        kept = self._kept if isinstance(self._kept, tuple | list) else (self._kept,)
-        found = [t for t in (*self._tensors, *kept) if isinstance(t, Tensor)]
+        found = _tensors_in((self._tensors, self._kept))
         return [t for t in found if not t.is_inference()]  # those have no version
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in tuples and lists of them."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _tensors_in(one)
 
 
 def fused(
     op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
 ) -> tuple[Any, Back] | None:
     """As :func:`run`, if the backend that is selected implements ``op`` and supports this call;
-    None if not, for those who can do the same another way.
+    else None, for callers that can do the same in another way.
     """
     tensors, options = op.bind(tensors, options)
     op.check(*tensors, **options)
@@ -168,9 +176,9 @@ def fused(
         candidates = [choice if isinstance(choice, Backend) else registry.get(choice)]
     for candidate in candidates:
         found = candidate.implementation(op)
-        if found is None or found is op.reference or candidate.available() is not True:
+        if found is None or found is op.reference:
             continue
-        if found.supports(*tensors, **options) is True:
+        if verdict_of(candidate, found, tensors, options) is True:
             found = _chosen(op, tensors, options, backend, candidate, found)
             return _run(op, tensors, options, candidate, found)
     return None
@@ -182,7 +190,7 @@ def resolve(
     options: dict[str, Any],
     backend: Choice | None = None,
 ) -> tuple[Backend, Implementation]:
-    """Return what is to run a call; arguments as ``op.bind`` returns them, errors as ``run``."""
+    """Return what runs a call; arguments as ``op.bind`` returns them, errors as ``run``."""
     choice, source = selection(backend)
     chosen, implementation = choose(op, tensors, options, choice, source)
     return chosen, _chosen(op, tensors, options, backend, chosen, implementation)
@@ -204,7 +212,7 @@ def _chosen(
     if asked is not None:
         asked.append((op, tuple(tensors), options, backend))
     if verifying() and implementation is not op.reference:
-        # by name: what checks stands above what is checked, and is there only when it is wanted
+        # by name: verify imports this module, and is only loaded when it is used
         implementation = import_module("scratchnet.verify").checked(op, chosen, implementation)
     return implementation
 
@@ -232,7 +240,9 @@ def choose(
         return named, implementation
     for candidate in auto_candidates(str(choice)):
         implementation = candidate.implementation(op)
-        if implementation is not None and implementation.supports(*tensors, **options) is True:
+        if implementation is None:
+            continue
+        if verdict_of(candidate, implementation, tensors, options) is True:
             return candidate, implementation
     return reference, op.reference
 
@@ -264,12 +274,16 @@ def auto_candidates(choice: str) -> list[Backend]:
     """Return the available backends that ``choice`` lets take part, the highest priority first."""
     generation, found = _candidates.get(choice, (-1, []))
     if generation != registry.generation:
-        own = [name for name in registry.names() if registry.info(name).builtin]
-        names = [*own, *choice.split("+")[1:]]
-        backends = [registry.get(name) for name in dict.fromkeys(names)]
-        found = sorted((b for b in backends if b.available() is True), key=lambda b: -b.priority)
+        available = (b for b in eligible(choice) if b.available() is True)
+        found = sorted(available, key=lambda b: -b.priority)
         _candidates[choice] = registry.generation, found
     return found
+
+
+def eligible(choice: str) -> list[Backend]:
+    """Return the backends that ``choice`` lets take part: ours, and those it names."""
+    own = [name for name in registry.names() if registry.info(name).builtin]
+    return [registry.get(name) for name in dict.fromkeys([*own, *choice.split("+")[1:]])]
 
 
 def verdict_of(
@@ -279,8 +293,14 @@ def verdict_of(
     options: dict[str, Any],
 ) -> Verdict:
     """Return whether a backend is available and supports a call, or why not."""
-    available = backend.available()
+    available = available_as(backend, implementation)
     return available if available is not True else implementation.supports(*tensors, **options)
+
+
+def available_as(backend: Backend, implementation: Implementation) -> Verdict:
+    """Return whether a backend and what it has for an operation can run on this machine at all."""
+    available = backend.available()
+    return available if available is not True else implementation.available()
 
 
 def _checked(choice: Choice) -> Choice:

@@ -1,4 +1,4 @@
-"""Which implementation would run a call, and what keeps each other one from it."""
+"""Which implementation would run a call, and why the others would not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from scratchnet.backends.dispatch import (
     AUTO,
     Choice,
     auto_candidates,
+    available_as,
     choose,
+    eligible,
     is_auto,
     selection,
     use_backend,
@@ -29,19 +31,22 @@ from scratchnet.ops.op import Op
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which backend would run a call, and what keeps each other one from it; ``print`` it.
+    """Which backend would run a call, and why the others would not; ``print`` it.
 
     Attributes:
         op: the operation.
         backend: the name of the backend that would run; None if the call would raise.
         source: what selected it.
         reasons: for every known backend, in words, why it would or would not run.
+        missing: of those that ``auto`` may use, the ones that implement the operation and cannot
+            run on this machine, with the reason.
     """
 
     op: str
     backend: str | None
     source: str
     reasons: dict[str, str]
+    missing: dict[str, str]
 
     def __str__(self) -> str:
         head = f"{self.op}: {self.backend or 'nothing can run this'} (chosen by {self.source})"
@@ -62,7 +67,7 @@ class Explanations:
 def explain(
     op: str | Op | Any, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
 ) -> Explanation | Explanations:
-    """Say which backend would run ``op(*tensors, **options)`` and why each other would not.
+    """Say which backend would run ``op(*tensors, **options)`` and why the others would not.
 
     Args:
         op: an operation or its name, e.g. ``"conv2d"``; or a layer, of which a copy is run once on
@@ -128,7 +133,13 @@ def _explain(
             reasons[name] = _reason(candidate, op, tensors, options, running, choice, source)
     if running is not None and running.name not in reasons:  # an object that is not registered
         reasons[running.name] = _reason(running, op, tensors, options, running, choice, source)
-    return Explanation(op.name, running.name if running else None, source, reasons)
+    missing: dict[str, str] = {}
+    for candidate in eligible(str(choice)) if running is not None and is_auto(choice) else []:
+        implementation = candidate.implementation(op)
+        verdict = True if implementation is None else available_as(candidate, implementation)
+        if verdict is not True:
+            missing[candidate.name] = verdict
+    return Explanation(op.name, running.name if running else None, source, reasons, missing)
 
 
 def _reason(

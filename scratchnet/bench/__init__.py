@@ -11,8 +11,7 @@ from scratchnet.bench.experiment import DEFAULTS, compare, work
 from scratchnet.bench.plan import SECTIONS, Plan
 from scratchnet.bench.race import Progress
 from scratchnet.bench.report import write_report
-from scratchnet.bench.result import Result
-from scratchnet.bench.run import Bench
+from scratchnet.bench.run import Bench, Result
 from scratchnet.bench.tables import text
 
 __all__ = [

@@ -30,13 +30,8 @@ LAYOUTS = {"contiguous": TORCH, "channels-last": TORCH_LAST}
 
 @dataclass(frozen=True)
 class Trace:
-    """One training of one contestant.
-
-    Attributes:
-        seed: of the initial weights and the order of the batches.
-        losses: of every step.
-        seconds: that every step took.
-        psnr: on the validation images after every epoch, pooled, in dB.
+    """One training of one contestant: losses and times of every step, and after every epoch the
+    PSNR on the validation images, pooled, in dB.
     """
 
     seed: int
@@ -54,8 +49,7 @@ class Learning:
         names: of the contestants.
 
     Attributes:
-        traces: what was measured so far, for each contestant.
-        networks: of the contestants, by name.
+        networks, traces: of each contestant, and what was measured so far.
     """
 
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
@@ -73,23 +67,24 @@ class Learning:
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
         return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
+<<<<<<< HEAD
 
     @property
     def epochs(self) -> int:
         """How many epochs all have finished, their validation included."""
         return min(len(trace.psnr) for trace in self.traces.values())
+=======
+>>>>>>> core
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches that the trainer would see, epoch after epoch without an end."""
-        while True:
-            yield from self.trainer.batches()
+        """Return the batches that the trainer would see, epoch after epoch without an end."""
+        return itertools.chain.from_iterable(iter(self.trainer.batches, None))
 
-    def step(self, noisy: Tensor, target: Tensor) -> None:
+    def step(self, noisy: Tensor, target: Tensor) -> dict[str, tuple[float, float]]:
         """Let everyone do a step on the same batch, in turns; who begins rotates.
 
-        Args:
-            noisy: (N, 3, H, W), in 0..1, of the network's dtype.
-            target: as ``noisy``.
+        Returns:
+            Everyone's loss and seconds.
 
         Raises:
             DivergedError: a loss is no longer finite.
@@ -99,40 +94,34 @@ class Learning:
         for network in self.networks.values():
             network.learn_at(trainer.base_lr * rate)
         ways = {name: partial(one.step, noisy, target) for name, one in self.networks.items()}
-        for name, seconds in turns(ways, number, warm=False).items():
-            loss = float(self.networks[name].loss)
-            self.traces[name].seconds.append(seconds)
-            self.traces[name].losses.append(loss)
+        seconds = turns(ways, number, warm=False)
+        losses = {name: float(network.loss) for name, network in self.networks.items()}
+        for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss of {name} became {loss} with seed {self.config.seed}: lower the "
                     f"learning rate (lr is {self.config.lr:g}), or try another seed"
                 )
+        return {name: (loss, seconds[name]) for name, loss in losses.items()}
 
     def run(self, on_progress: Progress) -> None:
-        """Train for all epochs.
-
-        Raises:
-            DivergedError: a loss is no longer finite.
-        """
+        """Train for all epochs; ``traces`` has those that are complete. Errors as of ``step``."""
         for epoch in range(1, self.config.epochs + 1):
-            what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
             for network in self.networks.values():
                 network.model.train()
+            steps = []
             for noisy, target in self.trainer.batches():
-                self.step(noisy, target)
+                steps.append(self.step(noisy, target))
+                what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
                 on_progress(len(noisy) * len(self.networks), what)
-            for name, method in self.methods().items():
-                scores = score_method(method, self.data.val_noisy, self.data.val_target)
-                self.traces[name].psnr.append(scores.psnr)
-
-    def whole_epochs(self) -> dict[str, Trace]:
-        """Return the traces without what was done of an epoch that was not finished."""
-        epochs, steps = self.epochs, self.epochs * self.trainer.steps_per_epoch
-        return {
-            name: Trace(t.seed, t.losses[:steps], t.seconds[:steps], t.psnr[:epochs])
-            for name, t in self.traces.items()
-        }
+            scores = {
+                name: score_method(method, self.data.val_noisy, self.data.val_target)
+                for name, method in self.methods().items()
+            }
+            for name, trace in self.traces.items():
+                trace.losses.extend(step[name][0] for step in steps)
+                trace.seconds.extend(step[name][1] for step in steps)
+                trace.psnr.append(scores[name].psnr)
 
     def methods(self) -> dict[str, Method]:
         """Return the contestants' networks, in eval mode from now on, as denoisers."""
@@ -150,14 +139,7 @@ class Learning:
 
 
 def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int) -> Contestant:
-    """Return the training step of a contestant on random images, to measure its memory.
-
-    Args:
-        name: the contestant's.
-        config: network, optimizer and backend.
-        size: (H, W) of the images.
-        batch: how many images.
-    """
+    """Return a contestant's training step on random images (batch, 3, *size)."""
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 3, *size)
     a, b = (torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(2))
@@ -168,6 +150,7 @@ def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int
 
 
 def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+<<<<<<< HEAD
     name = type(ours).__name__
     try:
         kind = getattr(torch.optim, name)
@@ -176,5 +159,17 @@ def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.opt
         raise ScratchnetError(
             f"torch.optim has no {name} for convolutions to compare with: choose --optimizer sgd "
             "or adam"
+=======
+    """Return the optimizer of the same name and settings for torch's network."""
+    name = type(ours).__name__
+    try:
+        made: torch.optim.Optimizer = getattr(torch.optim, name)(
+            model.parameters(), **ours.defaults
+        )
+    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
+        raise ScratchnetError(
+            f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
+            "--optimizer sgd or adam"
+>>>>>>> core
         ) from error
     return made

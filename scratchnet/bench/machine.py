@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
+import re
 import time
-from collections.abc import Callable
-from importlib import resources
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import scratchnet
+<<<<<<< HEAD
 from scratchnet import backends, layers, models, optim
+=======
+from scratchnet import backends, layers, models, ops, optim
+>>>>>>> core
 from scratchnet.backends.dispatch import selection
 from scratchnet.data import noise
 from scratchnet.errors import PluginError
 from scratchnet.layers import loss
+<<<<<<< HEAD
 from scratchnet.ops import extension
+=======
+from scratchnet.ops.extension import extension
+>>>>>>> core
 from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
+_OTHERS: dict[str, Registry[Any]] = {
+    "losses": loss.registry,
+    "networks": models.registry,
+    "optimizers": optim.registry,
+    "schedules": schedule.registry,
+    "noise": noise.registry,
+}
 
-def facts() -> dict[str, Any]:
-    """Versions, machine, build record, backends, layers, networks: plain values, as in JSON."""
-    build = build_record()
+
+def machine() -> dict[str, Any]:
+    """Versions, machine and how busy it is, build record, backends, layers, networks: plain values,
+    as in JSON.
+    """
+    kernels = extension.how() if extension.available() is True else extension.available()
     return {
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "processor": processor(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "torch": {"running": torch.__version__},
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
+<<<<<<< HEAD
         "build": build,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": _plugins(backends.registry, _available),
@@ -63,8 +84,20 @@ def machine() -> dict[str, Any]:
         **facts(),
         "processor": processor(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
+=======
+>>>>>>> core
         "kernels": str(kernels).removeprefix("runs, "),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "build": extension.build_info or None,
+        "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
+        "backends": [
+            {**r, "available": availability(r["name"])} for r in _plugins(backends.registry)
+        ],
+        "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
+        "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
+        "models": models.names(),
+        **{kind: _plugins(found) for kind, found in _OTHERS.items()},
+        "problems": [line for r in Registry.all.values() for line in r.problems()],
+        "weights": sorted(checkpoint.shipped()),
     }
 
 
@@ -89,11 +122,9 @@ def cores() -> int:
 def processor() -> str:
     """The processor's model, as the system calls it."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
@@ -107,31 +138,33 @@ def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
     return 2 * size**3 / least / 1e9
 
 
-def build_record() -> dict[str, Any] | None:
-    """What the build of the C++ kernels wrote down; None if nothing was built."""
-    file = resources.files("scratchnet") / "_build_info.json"
-    if not file.is_file():
-        return None
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record
+def _implemented(name: str) -> dict[str, Any]:
+    """How an operation is called, and the names of the backends that implement it."""
+    try:
+        op = ops.get(name)
+    except PluginError as error:
+        return {"available": str(error), "signature": name, "backends": []}
+    found = []
+    for backend in backends.names():
+        own = backends.get(backend).implementation(op) if availability(backend) is True else None
+        if own is not None and own.available() is True:
+            found.append(backend)
+    return {"signature": op.signature, "backends": found}
 
 
-def _available(name: str) -> bool | str:
+def availability(name: str) -> bool | str:
+    """Whether the backend of this name is available, or why not."""
     try:
         return backends.get(name).available()
     except PluginError as error:
         return str(error)
 
 
-def _plugins(
-    registry: Registry[Any], available: Callable[[str], bool | str]
-) -> list[dict[str, Any]]:
+def _plugins(found: Registry[Any]) -> list[dict[str, Any]]:
+    shown = ("name", "distribution", "version", "builtin", "target")
     rows = []
-    for name in registry.names():
-        try:
-            info = registry.info(name)
-        except PluginError:
-            continue  # claimed twice: among the problems
-        shown = ("name", "distribution", "version", "builtin", "target")
-        rows.append({**{k: getattr(info, k) for k in shown}, "available": available(name)})
+    for name in found.names():
+        with suppress(PluginError):  # claimed twice: among the problems
+            info = found.info(name)
+            rows.append({key: getattr(info, key) for key in shown})
     return rows

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scratchnet.bench import curves, figures, page
 from scratchnet.bench.comparison import Comparison
-from scratchnet.bench.result import Result
+from scratchnet.bench.run import Result
 from scratchnet.bench.tables import text
 from scratchnet.denoise.evaluation import NOISY, sample_sheet
 from scratchnet.io.files import write_json, write_text
@@ -31,7 +31,7 @@ def write_report(result: Result | Comparison, out: str | Path) -> None:
         write_text(out / "bench.txt", text(result))
         return
     write_json(out / "compare.json", result.as_dict())
-    curves.save(out / "compare.png", result)
+    curves.draw(out / "compare.png", result)
     labels = {name.replace(" ", "\n"): method for name, method in result.methods.items()}
     sheet = out / "samples.png"
     sample_sheet(sheet, result.data, {NOISY: lambda noisy: noisy, **labels}, columns=6)

@@ -49,8 +49,7 @@ def _root(
     """Train image denoisers without clean images, on layers whose gradients are written by hand.
 
     Start with `scratchnet train`: about a minute later there is a network and images of what it
-        does.
-    Then `scratchnet denoise IN OUT` applies it to images of your own.
+    does. Then `scratchnet denoise IN OUT` applies it to images of your own.
     """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from scratchnet.errors import ScratchnetError
 
 if TYPE_CHECKING:
     from scratchnet.testing import Check, Result
+    from scratchnet.testing.examples import Example
 
 
 def check(
@@ -22,20 +24,13 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
-            help="Layers and backends, as `scratchnet info` lists them, or `package.module:Class`. "
+            help="Layers, operations and backends, as `scratchnet info` lists them, or "
+            "`package.module:Object`. "
             "[default: all that are installed]",
         ),
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arg", metavar="KEY=VALUE", help="Argument of the layer's constructor; repeatable."
-        ),
-    ] = None,
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="N,C,H,W", help="Shape of an example input; repeatable."),
-    ] = None,
+    arguments: options.Arguments = None,
+    shapes: options.Inputs = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -58,11 +53,12 @@ def check(
     threads: options.Threads = None,
     verify: options.Verify = False,
 ) -> None:
-    """Prove that layers and backends do what their contracts say.
+    """Prove that layers, operations and backends do what their contracts say.
 
     A layer's gradients are compared with finite differences, and with autograd where torch has the
     same layer; a backend's results with those of `reference`, over some hundred shapes. The exit
-    code is 1 if a check fails.
+    code is 1 if a check fails, and if a kernel that there should be was not compiled, unless
+    `--backend reference` asks for what computes without it.
 
     **Examples**
 
@@ -70,7 +66,13 @@ def check(
 
     `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
 
+    <<<<<<< HEAD
+    `scratchnet check max_pool2d` – one operation, on each backend that implements it
+
     `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
+    =======
+    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
+    >>>>>>> core
 
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
@@ -82,7 +84,7 @@ def check(
         print(run_again(replay, backend, threads))
         return
     with options.machine(backend, threads, verify):
-        subjects = _subjects(names, arguments, shapes)
+        subjects = _subjects(names, arguments, shapes, backend)
         chosen = {
             name: [c for c in checks if only is None or fnmatch.fnmatch(c.name, only)]
             for name, checks in subjects.items()
@@ -100,9 +102,12 @@ def check(
 
 
 def _subjects(
-    names: list[str] | None, arguments: list[str] | None, shapes: list[str] | None
+    names: list[str] | None,
+    arguments: list[str] | None,
+    shapes: list[str] | None,
+    backend: str | None,
 ) -> dict[str, list[Check]]:
-    """Return the checks of everything named."""
+    """Return the checks of everything named: of all kinds that have something of a name."""
     from scratchnet import backends, layers
 
     if not names:
@@ -111,11 +116,33 @@ def _subjects(
         return {name: _checks_or_reason(name) for name in (*backends.names(), *layers.names())}
     if (arguments or shapes) and len(names) > 1:
         raise ScratchnetError(f"--arg and --input go with one layer, not with {', '.join(names)}")
-    return {name: _checks_of(name, arguments or [], shapes or []) for name in names}
+    found: dict[str, list[Check]] = {}
+    for name in names:
+        of_op = _checks_of_op(name, backend)
+        if not of_op or name in layers.names():
+            found[name] = _checks_of(name, arguments or [], shapes or [])
+        found |= of_op
+    return found
+
+
+def _checks_of_op(name: str, backend: str | None) -> dict[str, list[Check]]:
+    """Return the checks of an operation on the backends that implement it, or the one named."""
+    from scratchnet import backends, layers, ops
+    from scratchnet.testing.backend_checks import op_checks
+
+    others = [*layers.names(), *backends.names()]
+    if name not in ops.names() and (_like(name, others) or not _like(name, ops.names())):
+        return {}
+    op = ops.get(name)
+    on = [backends.get(one) for one in ([backend] if backend else backends.names())]
+    found = {f"{name} on {b.name}": op_checks(op, b) for b in on if b.implementation(op)}
+    if not found:
+        raise ScratchnetError(f"backend {backend!r} does not implement {name!r}")
+    return found
 
 
 def _checks_or_reason(name: str) -> list[Check]:
-    """Return the checks of what is installed, or one that fails: the others are still checked."""
+    """Return the checks of an installed plugin; if it cannot be loaded, one check that fails."""
     from scratchnet.testing import Check
 
     try:
@@ -131,7 +158,7 @@ def _checks_or_reason(name: str) -> list[Check]:
 
 def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check]:
     from scratchnet import backends, layers
-    from scratchnet.testing import backend_checks, layer_checks
+    from scratchnet.testing import Check, backend_checks, layer_checks
     from scratchnet.testing.examples import example
 
     if name not in layers.names() and (_like(name, backends.names()) or _is_backend(name)):
@@ -140,7 +167,28 @@ def _checks_of(name: str, arguments: list[str], shapes: list[str]) -> list[Check
         return backend_checks(name)
     given = options.key_values(arguments) if arguments else None
     found = example(name, given, [options.sizes("--input", text) for text in shapes])
-    return layer_checks(found.factory, found.inputs, twin=found.twin, name=name)
+    checks = layer_checks(found.factory, found.inputs, twin=found.twin, name=name)
+    return [*checks, Check("kernels", f"layer {name}", partial(_kernels, found))]
+
+
+def _kernels(found: Example) -> str:
+    """No kernel that this layer could run on is missing on this machine."""
+    from scratchnet.backends.explain import Explanations, explain
+    from scratchnet.testing import ConformanceError
+
+    said = explain(found.factory(), *found.inputs[:1])
+    assert isinstance(said, Explanations)
+    missing = {
+        f"{call.op} on {backend}: {reason}"
+        for call in said.calls
+        for backend, reason in call.missing.items()
+    }
+    if missing:
+        raise ConformanceError(
+            f"computed by the fallback, for {'; '.join(sorted(missing))} (to check the fallback: "
+            "--backend reference)"
+        )
+    return ""
 
 
 def _like(name: str, known: list[str]) -> bool:

@@ -10,14 +10,14 @@ import typer
 def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show backends, layers, networks, plugins, the build and the machine.
+    """Show backends, operations, layers, networks, plugins, the build and the machine.
 
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
     """
-    from scratchnet.bench.machine import facts
+    from scratchnet.bench.machine import machine
 
-    found = facts()
+    found = machine()
     if as_json:
         import json
 
@@ -66,6 +66,13 @@ def _show(found: dict[str, Any]) -> None:
         backends.add_row(row["name"], _origin(row), available)
     screen.print()
     screen.print(backends)
+
+    ops = grid("operation", "from", "implemented by")
+    for row in found["ops"]:
+        by = ", ".join(row["backends"])
+        ops.add_row(escape(row["signature"]), _origin(row), by or f"[red]{row['available']}[/red]")
+    screen.print()
+    screen.print(ops)
 
     names = grid("kind", "names", "from")
     for kind in ("layers", "losses", "networks", "optimizers", "schedules", "noise"):

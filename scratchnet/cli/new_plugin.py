@@ -37,11 +37,11 @@ def new_plugin(
 
     `scratchnet new-plugin my-backend --kind backend` – a backend to fill in, operation by operation
     """
-    from scratchnet.scaffold.new_plugin import write
+    from scratchnet.scaffold.new_plugin import install, write
 
     folder = write(name, kind, into=into)
     files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     print(f"{folder}:")
     for path in files:
         print(f"  {path}")
-    print(f"next: pip install -e {folder} && pytest {folder} && scratchnet check {name}")
+    print(f"next: {install(folder, kind)} && pytest {folder} && scratchnet check {name}")

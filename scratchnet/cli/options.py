@@ -58,8 +58,38 @@ Verify = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+ReportOut = Annotated[
+    Path | None,
+    option(
+        "Folder for the report. [default: a new one in runs/]",
+        None,
+        "--out",
+        "-o",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
 ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--force")]
 AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
+Arguments = Annotated[
+    list[str] | None,
+    option("Argument of the layer's constructor; repeatable.", None, "--arg", metavar="KEY=VALUE"),
+]
+Inputs = Annotated[
+    list[str] | None,
+    option("Shape of an input of the layer; repeatable.", None, "--input", metavar="N,C,H,W"),
+]
+Noise = Annotated[
+    str | None,
+    option(
+        "Noise to add where the images are clean, as for `scratchnet train`.", DATA, metavar="NAME"
+    ),
+]
+NVal = Annotated[int | None, option("Validation images, at most.", DATA, metavar="N", min=1)]
+Size = Annotated[
+    int | None,
+    option("Side of the images that are cut, in pixels.", DATA, metavar="N", min=1),
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -97,7 +127,7 @@ OwnModel = Annotated[
     typer.Option(
         "--model",
         metavar="FILE.py",
-        help="The code that weights of a network of one's own belong to; no weights file runs code "
+        help="The code of your own network that the weights belong to; no weights file runs code "
         "that is not named here.",
     ),
 ]
@@ -120,7 +150,7 @@ def machine(
     """Compute with this backend (unless not ``apply``: what runs inside selects it) and this many
     threads, verified or not, inside the block.
 
-    Where nobody chose a backend and the kernels are missing, standard error says so: the work will
+    Where no backend was chosen and the kernels are missing, standard error says so: the work will
     take several times as long.
     """
     import torch
@@ -188,12 +218,13 @@ def key_values(items: list[str]) -> dict[str, object]:
     return values
 
 
-def sizes(option: str, text: str) -> list[int]:
+def sizes(option: str, text: str, such_as: str = "sizes such as 2,3,32,32") -> list[int]:
     """``"2,3,32,32"`` as a list.
 
     Args:
         option: for the message.
         text: what it was given.
+        such_as: what it expects.
 
     Raises:
         ScratchnetError: if it is something else than sizes of at least 0.
@@ -203,5 +234,5 @@ def sizes(option: str, text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 0:
-        raise ScratchnetError(f"{option} expects sizes such as 2,3,32,32, got {text!r}")
+        raise ScratchnetError(f"{option} expects {such_as}, got {text!r}")
     return found

@@ -2,7 +2,7 @@
 
 Every source ends in a `NoisyPairs`: `builtin` (photographs that ship with scikit-image),
 `from_directory` (tensor files), `from_images` (any folder of images) and `from_noisy_folders`
-(one's own noisy pairs).
+(your own noisy pairs).
 """
 
 from scratchnet.data.batches import augmented, batches, to_float, to_uint8

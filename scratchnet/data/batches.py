@@ -1,4 +1,4 @@
-"""Seeded batches, and the way between 8-bit images and the 0..1 floats that a network sees."""
+"""Seeded batches, and conversion between 8-bit images and the 0..1 floats that a network sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Ten
 
     Args:
         n: Number of examples, 0 or more.
-        batch_size: Examples a batch, 1 or more.
+        batch_size: Examples per batch, 1 or more.
         generator: Source of the shuffle; it moves on, so that the next epoch has another order.
 
     Returns:
@@ -33,11 +33,11 @@ def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Ten
 
 
 def augmented(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A batch of noisy pairs as one that is just as likely: exchanged, mirrored and turned.
+    """A batch of noisy pairs, exchanged, mirrored and turned at random: another that is as likely.
 
-    Which of two noisy images is the input and which the target is a matter of chance, so that
-    every pair is two; and photographs stay photographs when they are mirrored or turned, which
-    makes of each another 8 (4 where they are not square, and are not turned on their side).
+    Which of two noisy images is the input and which the target is a matter of chance, so every
+    pair makes two; and photographs stay photographs when they are mirrored or turned, so each
+    makes 8 (4 where they are not square, and are not turned on their side).
 
     Args:
         a: Inputs, (N, C, H, W).

@@ -1,4 +1,4 @@
-"""Noisy pairs from folders of image files: clean ones to add noise to, or one's own noisy pairs.
+"""Noisy pairs from folders of image files: clean ones to add noise to, or your own noisy pairs.
 
 The held-out files and the validation images cut from them are the same for every seed: runs
 with different seeds are measured on the same images, and no seed trains on what another one
@@ -106,11 +106,11 @@ def from_noisy_folders(
     seed: int = 0,
     val_fraction: float = 0.1,
 ) -> NoisyPairs:
-    """One's own noisy pairs: two folders, with two noisy images of a scene under the same name.
+    """Your own noisy pairs: two folders, with two noisy images of a scene under the same name.
 
     Squares are cut at the same place in both, at full size (scaling would average the noise
-    away), never the same place twice: of few or small images there come fewer squares than
-    asked for, as `source` says. There is no clean image, so validation compares with the second
+    away), never the same place twice: few or small images give fewer squares than asked
+    for, as `source` says. There is no clean image, so validation compares with the second
     noisy image of held-out pairs: see `NoisyPairs`.
 
     Args:

@@ -26,8 +26,8 @@ class Denoiser:
         model: maps (N, 3, H, W) with values 0..1 to the same shape, at least for sides of some
             multiple.
         tile: side of the tiles that large images are cut into, in pixels.
-        ensemble: take the mean of what the network makes of all 8 ways to mirror and turn a
-            image: somewhat better, 8 times as long
+        ensemble: average the network's outputs over all 8 ways to mirror and turn an image:
+            somewhat better, 8 times as long
             (:func:`~scratchnet.denoise.ensemble.self_ensemble`).
 
     Attributes:
@@ -52,8 +52,8 @@ class Denoiser:
     def pixels(self, pixels: Pixels, on_pixels: OnPixels = lambda done: None) -> Pixels:
         """Denoise a decoded image; alpha passes through.
 
-        A grey image is shown to the network with three equal channels, and the mean of what comes
-        out is kept.
+        A grey image is given to the network as three equal channels, and the mean of its output's
+        channels is kept.
 
         Args:
             pixels: (H, W, C), uint8 or uint16, C from 1 to 4 as in

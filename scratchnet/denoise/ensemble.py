@@ -10,10 +10,10 @@ VIEWS = 8
 
 
 def self_ensemble(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Make of a network one that looks at an image in all 8 ways to mirror and turn it.
+    """Make a network average over all 8 ways to mirror and turn its input.
 
-    Noise has no up and down, but what a network makes of a turned image is a little different,
-    and the mean of all eight, turned back, is nearer the truth than any one of them usually is.
+    Noise has no orientation, but a network's output for a turned image is a little different, and
+    the mean of all eight, turned back, is usually closer to the truth than any one of them.
     Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution" (2017),
     section 3.4.
 

@@ -1,4 +1,4 @@
-"""How good a denoiser is, beside the noisy input and classical denoisers."""
+"""How good a denoiser is, compared with the noisy input and classical denoisers."""
 
 from __future__ import annotations
 

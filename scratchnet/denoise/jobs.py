@@ -1,4 +1,4 @@
-"""Which image file becomes which, decided before anything is written."""
+"""Which image is written to which file, decided before anything is written."""
 
 from __future__ import annotations
 
@@ -20,26 +20,24 @@ class Job:
 
 
 def compare_path(target: Path) -> Path:
-    """Where the image of before and after goes: ``NAME-compare.png`` beside ``NAME.*``."""
+    """Where the comparison of before and after goes: ``NAME-compare.png`` beside ``NAME.*``."""
     return target.with_name(f"{target.stem}-compare.png")
 
 
 def plan(
     inputs: Sequence[Path], out: Path, *, force: bool = False, compare: bool = False
 ) -> list[Job]:
-    """Decide which file becomes which, before anything is written.
+    """Decide which image is written to which file, before anything is written.
 
     One image: ``out`` is the file to write, or an existing folder to write into under the same
-        name. Several
-    images, or a folder: ``out`` is a folder, made if need be; the images of an input folder
-        keep their places
-    below it.
+    name. Several images, or a folder: ``out`` is a folder, made if need be; the images of an input
+    folder keep their places below it.
 
     Args:
         inputs: image files and folders.
         out: a file or a folder.
         force: allow files that exist to be replaced (never the inputs themselves).
-        compare: the images of before and after will be written too.
+        compare: comparisons of before and after will be written, too.
 
     Raises:
         DataError: if an input is missing, two would be written to one file, an input would be

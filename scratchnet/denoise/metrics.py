@@ -1,4 +1,4 @@
-"""How close two images are: PSNR in both current definitions, and SSIM."""
+"""How close two images are: PSNR in both common definitions, and SSIM."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def psnr(
 ) -> float | Tensor:
     """Peak signal-to-noise ratio in dB: −10·log10(mean(((a − b) / peak)²) + 1e-8).
 
-    Two definitions are current and differ by tenths of a dB: `pooled` takes the mean of the
+    Two definitions are in use, which differ by tenths of a dB: `pooled` takes the mean of the
     squared error over all images and then the logarithm; `per_image` takes each image's own
     PSNR and then the mean, and so is never lower. The errors are computed in float64.
 

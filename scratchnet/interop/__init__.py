@@ -1,8 +1,8 @@
 """To and from torch.nn: the same network with the same weights on the other side.
 
-``from_torch`` gives a small torch.nn CNN scratchnet's kernels, ``to_torch`` gives a scratchnet
-network autograd and all that builds on torch.nn, ``as_autograd`` puts one scratchnet layer inside
-a torch.nn model.
+``from_torch`` runs a small torch.nn CNN on scratchnet's kernels, ``to_torch`` gives a scratchnet
+network autograd and everything that builds on torch.nn, ``as_autograd`` puts one scratchnet layer
+into a torch.nn model.
 """
 
 from scratchnet.interop.autograd import as_autograd

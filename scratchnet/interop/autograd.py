@@ -91,7 +91,7 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, layer: Module, count: int, *tensors: Tensor) -> Any:
-        # What is to be gone back through is up to autograd, call by call: each gets a layer of its
+        # Autograd decides which calls get a backward, and when: so each call gets a layer of its
         # own, around the parameters that it is given and the layer's buffers.
         inputs, parameters = tensors[:count], tensors[count:]
         shared: dict[int, Any] = {id(buffer): buffer for buffer in layer.buffers()}

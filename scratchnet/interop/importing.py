@@ -30,8 +30,8 @@ def from_torch(module: nn.Module) -> Module:
 
     A nearest upsampling directly before an ungrouped nn.Conv2d becomes one Upsampling, which the
     kernels run without building the enlarged image; the layers behind it move up by one place.
-    dtype, device and mode (train or eval) are kept. ``requires_grad`` has no counterpart: to freeze
-    a layer, leave its parameters out of what the optimizer is given.
+    dtype, device and mode (train or eval) are kept. ``requires_grad`` is not copied: freeze the
+    layers of the result with ``requires_grad_(False)``.
 
     Args:
         module: nn.Conv2d, nn.ConvTranspose2d, nn.Upsample or nn.UpsamplingNearest2d (nearest, by
@@ -79,7 +79,7 @@ def _from_torch(module: nn.Module, path: str, problems: list[str]) -> Module:
 
 
 def _chain(layers: list[Module]) -> Module:
-    """Put layers in a row, each nearest upsampling merged with the convolution behind it."""
+    """Return layers in a row, each nearest upsampling merged with the convolution behind it."""
     row: list[Module] = []
     for layer in layers:
         if row and type(row[-1]) is NearestUpsampling and type(layer) is Conv2d:

@@ -24,8 +24,7 @@ def deep_pixels(image: Image.Image) -> Pixels16 | None:
     """The pixels of an image with 16 bits in several channels, or None if it is another kind.
 
     Pillow decodes such files but keeps only each value's high byte. Told that the bytes come in the
-    other order, it
-    keeps the low byte: decoding twice gives both.
+    other order, it keeps the low byte: decoding twice gives both.
     """
     tiles = getattr(image, "tile", [])
     arguments = {t.args[0] if isinstance(t.args, tuple) and t.args else t.args for t in tiles}

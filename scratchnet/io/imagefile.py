@@ -1,4 +1,4 @@
-"""Image files in and out: 8 or 16 bits a channel, grey or RGB, with or without alpha.
+"""Reading and writing image files: 8 or 16 bits a channel, grey or RGB, with or without alpha.
 
 Pillow does the decoding and encoding; :mod:`scratchnet.io.deepimage` what Pillow cannot.
 """
@@ -36,7 +36,7 @@ class ImageData:
 
     Attributes:
         pixels: (H, W, C), uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
-        info: what travels with it unseen: ``exif`` (with its orientation), ``icc_profile``,
+        info: its metadata: ``exif`` (with its orientation), ``icc_profile``,
             ``dpi``.
     """
 

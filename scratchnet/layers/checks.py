@@ -50,7 +50,7 @@ def check_tensor(
     it.
 
     Args:
-        layer: whose input it is; named in the error.
+        layer: the layer that it is an input of; named in the error.
         x: what was passed.
         dtype: what it must be; any floating-point dtype if None.
         device: where it must be; anywhere if None.

@@ -137,11 +137,11 @@ class Conv2d(Convolution):
     Args:
         in_channels: C.
         out_channels: O.
-        kernel_size: an int, or a pair (vertical, horizontal); so too stride, padding, dilation.
+        kernel_size: an int, or a pair (vertical, horizontal), like stride, padding, dilation.
         stride: step between the places where the kernel is applied.
         padding: zeros added on every side.
         dilation: step between the kernel's own elements.
-        groups: G: output group g sees input group g alone; divides C and O.
+        groups: G: output group g depends on input group g only; divides C and O.
         bias: whether to add b.
         backend: name or object of the backend for this layer; None for the selected one.
         generator: source of the initial values, U(−√k, √k) with k = groups / (C · K_h · K_w).
@@ -198,11 +198,11 @@ class TransposeConv2d(Convolution):
     Args:
         in_channels: C.
         out_channels: O.
-        kernel_size: an int, or a pair (vertical, horizontal); so too the next three and dilation.
+        kernel_size: an int, or a pair (vertical, horizontal), like the next three and dilation.
         stride: step, in the output, between the places where the kernel is added.
         padding: rows and columns cut off on every side of the output.
         output_padding: rows and columns added at the bottom and right; below stride or dilation.
-        groups: G: output group g sees input group g alone; divides C and O.
+        groups: G: output group g depends on input group g only; divides C and O.
         bias: whether to add b.
         dilation: step between the kernel's own elements.
         backend: name or object of the backend for this layer; None for the selected one.

@@ -1,4 +1,4 @@
-"""Layers run as one operation, ``graph``, where the selected backend has a faster way for that.
+"""Fusion: layers that run as one operation, ``graph``, where the selected backend supports it.
 
 Which layer is which stage stands in the tables below. Fusing changes no result beyond rounding:
 what no backend can run as one runs layer by layer.
@@ -33,8 +33,8 @@ class _Tables:
         branches: {layer: (the operation that joins what its body returns to what it was given, and
             in which order)}.
         sequences: layers that run their modules one after the other.
-        methods: those of every layer in the tables when they were made: one that somebody has
-            replaced since, to try something out, is called and not gone round.
+        methods: those of every layer in the tables when they were made: one that has been
+            replaced since, to try something out, is called, not bypassed.
     """
 
     stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]]
@@ -86,7 +86,7 @@ def parts(owner: Module, modules: Sequence[Module]) -> list[Module | Run]:
     """Return the modules, each stretch of them that may run as one replaced by a Run.
 
     Args:
-        owner: whose modules they are; the answer is kept for it as long as they are as they were.
+        owner: the module that they belong to; the answer is kept for it until one of them changes.
         modules: to be run one after the other.
     """
     tables = _tables()
@@ -208,8 +208,8 @@ class Run:
         return len(self.stages) > 1 and bool(self.parameters)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        """Return what the modules make of ``x``, and what goes back: ``backward(grad)`` and
-        ``backward_parameters(grad)``. Errors are the modules' own.
+        """Return the output of the modules for ``x``, and an object for their backward, with
+        ``backward(grad)`` and ``backward_parameters(grad)``. Errors are the modules' own.
         """
         found = self.attempt(x)
         if found is None:
@@ -248,7 +248,7 @@ class Run:
 
 
 class _OneByOne:
-    """The way back through modules that ran one after the other."""
+    """The backward of modules that ran one after the other."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
         self.modules = modules
@@ -266,7 +266,7 @@ class _OneByOne:
 
 
 class _Fused:
-    """The way back through modules that ran as one."""
+    """The backward of modules that ran as one."""
 
     def __init__(self, run: Run, back: dispatch.Back, one_image: bool) -> None:
         self.run, self.back, self.one_image = run, back, one_image

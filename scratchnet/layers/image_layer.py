@@ -1,4 +1,4 @@
-"""ImageLayer: what all layers share that map images to images by way of a backend."""
+"""ImageLayer: the base class of layers that map images to images."""
 
 from __future__ import annotations
 

@@ -56,14 +56,14 @@ class Upsampling(Convolution):
 
     Input (N, in_channels, H, W) or (in_channels, H, W); output as Conv2d's for an image of
     (H·scale_factor, W·scale_factor). Source: Odena et al., "Deconvolution and Checkerboard
-    Artifacts" (2016), which recommends it in the place of a transposed convolution.
+    Artifacts" (2016), which recommends it instead of a transposed convolution.
 
     Args:
         in_channels: C.
         out_channels: O.
-        kernel_size: an int, or a pair (vertical, horizontal); so too the arguments below.
+        kernel_size: an int, or a pair (vertical, horizontal), like the arguments below.
         scale_factor: of the upsampling; whole, at least 1.
-        stride: of the convolution; so too padding and dilation.
+        stride: of the convolution, like padding and dilation.
         padding: zeros added on every side of the upsampled image.
         dilation: step between the kernel's own elements.
         bias: whether to add b.

@@ -71,8 +71,8 @@ def unet(
 ) -> Residual:
     """Return a U-Net of seven 3x3 convolutions that adds a correction to its input.
 
-    Two convolutions of stride 2 look at ever larger surroundings, two upsamplings come back, and
-    skips by concatenation hand the fine detail across. Input and output (N, 3, H, W) with H and W
+    Two convolutions of stride 2 see ever larger surroundings, two upsamplings lead back, and
+    skips by concatenation pass the fine detail on. Input and output (N, 3, H, W) with H and W
     divisible by 4, values around [0, 1].
     Source: Ronneberger et al., "U-Net" (2015), with strided convolutions for its pooling, nearest
     upsampling for its transposed convolutions, and one convolution where it has two.

@@ -1,8 +1,8 @@
 """The operations, and their registry: ``names()``, ``get(name)``, ``info(name)``, ``register``,
 ``unregister``.
 
-What an operation computes stands here, in plain torch; who computes it is decided by
-scratchnet.backends.
+What an operation computes stands here, in plain torch; scratchnet.backends decides which
+implementation runs it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The one grid of cases that convolutions are tried on, as operations and as layers.
+"""The one grid of cases that convolutions are tested on, as operations and as layers.
 
-It is written by hand and by products of small sets, in the order in which a kernel's author meets
-the trouble: plain squares, rectangles, strides that do not divide, padding beyond the kernel,
-dilation, groups, nothing at all. `scratchnet.testing.strategies`
-draws more of the same kind.
+It is written by hand and by products of small sets, in the order in which the author of a kernel
+meets the problems: plain squares, rectangles, strides that do not divide, padding beyond the
+kernel, dilation, groups, empty batches. `scratchnet.testing.strategies` draws more of the same
+kind.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ _SCALES = [(2, 2), (1, 3), (3, 1), (2, 1)]
 
 
 def _few(scale: Pair = (1, 1)) -> list[Case]:
-    """Return a handful for the dearest checks: small, odd and grouped; and two with enough work
+    """Return a few for the most expensive checks: small, odd and grouped; and two with enough work
     for several threads.
     """
     common: dict[str, Any] = {"scale": scale}

@@ -1,4 +1,4 @@
-"""Functions of every element."""
+"""Element-wise functions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def _relu(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _relu_backward(grad_y: Tensor, y: Tensor, x: Tensor, *, needs: Needs) -> Gradients:
-    """∂L/∂x = ∂L/∂y where x > 0 (just where y > 0), else 0: at the kink the derivative is 0, as in
-    torch.
+    """∂L/∂x = ∂L/∂y where x > 0, which is where y > 0, else 0: at the kink the derivative is
+    0, as in torch.
     """
     return (grad_y.masked_fill(y <= 0, 0),) if needs[0] else (None,)
 

@@ -1,11 +1,11 @@
-"""The compiled extension ``scratchnet._C``, if it is there."""
+"""Compiled extensions: scratchnet's own, ``scratchnet._C``, and those of plugins."""
 
 from __future__ import annotations
 
 import importlib
 import json
-from functools import cache
-from pathlib import Path
+from functools import cached_property
+from importlib import resources
 from types import ModuleType
 from typing import Any
 
@@ -14,75 +14,81 @@ from torch import Tensor
 
 from scratchnet.ops.op import Verdict
 
-BUILD_INFO = Path(__file__).parent.parent / "_build_info.json"
 
+class Extension:
+    """The compiled module ``_C`` of a package, if it is there; call it to get the module.
 
-@cache
-def build_info() -> dict[str, Any]:
-    """What the build recorded: ``compiled``, ``reason``, ``compiler``, ``flags``, ...
-
-    Empty if the package was never built (it runs from a source tree).
+    Args:
+        package: whose; scratchnet's own, or a plugin's that scratchnet.scaffold.building compiled.
     """
-    if not BUILD_INFO.exists():
-        return {}
-    info: dict[str, Any] = json.loads(BUILD_INFO.read_text())
-    return info
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    @cached_property
+    def build_info(self) -> dict[str, Any]:
+        """What the build recorded: ``compiled``, ``reason``, ``compiler``, ``flags``, ...
+
+        Empty if the package was never built (it runs from a source tree).
+        """
+        file = resources.files(self.package) / "_build_info.json"
+        if not file.is_file():
+            return {}
+        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return info
+
+    @cached_property
+    def _module(self) -> ModuleType | str:
+        """The module, or why it cannot be used and what to do, in one line."""
+        info, whose = self.build_info, f"the C++ extension of {self.package}"
+        if not info:
+            return f"{whose} was never built: run `pip install -e .` in the source tree"
+        if not info["compiled"]:
+            return f"{whose} was left out ({info['reason']}): cure that and reinstall"
+        try:
+            module = importlib.import_module(f"{self.package}._C")
+        except ImportError as error:
+            return f"{whose} cannot be loaded ({error}): reinstall {self.package}"
+        try:
+            module.isa()
+        except RuntimeError as error:  # SCRATCHNET_ISA names one that is not there
+            return str(error)
+        return module
+
+    def __call__(self) -> Any:
+        """Return the module.
+
+        Raises:
+            RuntimeError: it is not available.
+        """
+        if isinstance(self._module, str):
+            raise RuntimeError(self._module)
+        return self._module
+
+    def available(self) -> Verdict:
+        """True if it was built and loads, else what to do about it, in one line."""
+        return self._module if isinstance(self._module, str) else True
+
+    def supports(self, *tensors: Tensor | None, **options: Any) -> Verdict:
+        """True if all tensors are dense, on the CPU, and float32 or float64."""
+        for tensor in tensors:
+            if tensor is None:
+                continue
+            if tensor.device.type != "cpu":
+                return f"runs on the CPU only, and a tensor is on {tensor.device}"
+            if tensor.dtype not in (torch.float32, torch.float64):
+                return f"computes in float32 and float64 only, and a tensor is {tensor.dtype}"
+            if tensor.layout != torch.strided:
+                return f"reads dense (strided) tensors only, and one is {tensor.layout}"
+        return True
+
+    def how(self, *tensors: Tensor | None, **options: Any) -> str:
+        """Name the instruction set."""
+        return f"runs, with {self().isa()} instructions"
 
 
-@cache
-def _load() -> ModuleType | str:
-    """The extension, or why it cannot be used and what to do, in one line."""
-    info = build_info()
-    if not info:
-        return "the C++ extension was never built: run `pip install -e .` in the source tree"
-    if not info["compiled"]:
-        return f"installed without the C++ extension ({info['reason']}): cure that and reinstall"
-    try:
-        module = importlib.import_module("scratchnet._C")
-    except ImportError as error:
-        return f"the C++ extension cannot be loaded ({error}): reinstall scratchnet"
-    try:
-        module.isa()
-    except RuntimeError as error:  # SCRATCHNET_ISA names one that is not there
-        return str(error)
-    return module
-
-
-def available() -> Verdict:
-    """True if the extension was built and loads, else what to do about it, in one line."""
-    module = _load()
-    return module if isinstance(module, str) else True
-
-
-def extension() -> Any:
-    """Return the extension.
-
-    Raises:
-        RuntimeError: it is not available.
-    """
-    module = _load()
-    if isinstance(module, str):
-        raise RuntimeError(module)
-    return module
-
-
-def supports(*tensors: Tensor | None, **options: Any) -> Verdict:
-    """True if all tensors are dense, on the CPU, and float32 or float64."""
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        if tensor.device.type != "cpu":
-            return f"runs on the CPU only, and a tensor is on {tensor.device}"
-        if tensor.dtype not in (torch.float32, torch.float64):
-            return f"computes in float32 and float64 only, and a tensor is {tensor.dtype}"
-        if tensor.layout != torch.strided:
-            return f"reads dense (strided) tensors only, and one is {tensor.layout}"
-    return True
-
-
-def how(*tensors: Tensor | None, **options: Any) -> str:
-    """Name the instruction set."""
-    return f"runs, with {extension().isa()} instructions"
+extension = Extension("scratchnet")
+supports, how = extension.supports, extension.how
 
 
 def channels_last(tensor: Tensor) -> Tensor:

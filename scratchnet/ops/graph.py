@@ -1,14 +1,15 @@
-"""A network, or a stretch of one, as a single operation: what an implementation may fuse.
+"""A network, or a part of one, as a single operation that an implementation may fuse.
 
 A graph is a list of stages over numbered values: value 0 is the input, value i + 1 is what stage i
-makes of the values that it reads, and the last one is the output. A stage is an operation of this
-folder; the tensors that it does not read from values are its parameters (a convolution's weight and
-bias), which the graph is given one after the other.
+computes from the values that it reads, and the last one is the output. A stage is an operation of
+this folder; the tensors that it does not read from values are its parameters (a convolution's
+weight and bias), which the graph is given one after the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -64,10 +65,8 @@ class Stages(tuple[Stage, ...]):
     def __repr__(self) -> str:
         return "; ".join(f"{i} = {stage}" for i, stage in enumerate(self, start=1))
 
-    def with_parameters(
-        self, parameters: Sequence[Tensor | None]
-    ) -> Iterator[tuple[Stage, tuple[Tensor | None, ...]]]:
-        """Yield each stage with its parameters.
+    def with_parameters(self, parameters: Sequence[Any]) -> Iterator[tuple[Stage, tuple[Any, ...]]]:
+        """Yield each stage with its parameters, or with what is given for each of them.
 
         Raises:
             ArgumentError: there are too few or too many parameters.
@@ -103,8 +102,8 @@ def _backward(
     keep: bool,
     needs: Needs,
 ) -> Gradients:
-    """The chain rule, from the last stage to the first: the gradient of a value is the sum of what
-    all stages that read it give back.
+    """The chain rule, from the last stage to the first: the gradient of a value is the sum of
+    the gradients from all stages that read it.
     """
     values, kept_of = kept
     grads: list[Tensor | None] = [None] * len(values) + [grad_y]
@@ -118,7 +117,7 @@ def _backward(
             *(needs[1 + at + k] and p is not None for k, p in enumerate(own)),
         )
         grad, grads[i + 1] = grads[i + 1], None
-        if grad is None:  # nobody reads this value
+        if grad is None:  # no stage reads this value
             grad = torch.zeros_like(values[i + 1])
         given = ops.get(stage.op).reference.backward(
             grad, kept_of[i], *read, *own, **stage.arguments, needs=of_stage
@@ -162,7 +161,7 @@ def options(**given: Any) -> tuple[tuple[str, Any], ...]:
 
 
 class _Builder:
-    """Puts a graph of cases together."""
+    """Builds the graph of a case."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -196,6 +195,11 @@ class _Builder:
         given = {"stages": Stages(self.stages)}
         return Case((self.shape, *self.parameters), given, layout, few)
 
+    def forgetful(self) -> Case:
+        """Return the case of a forward that keeps nothing, for no backward will follow."""
+        case = self.case()
+        return replace(case, options={**case.options, "keep": False}, backward=False)
+
 
 def _paper(shape: Shape) -> _Builder:
     net = _Builder(shape).conv(3, 8, stride=2).then("relu").conv(8, 8, stride=2).then("relu")
@@ -211,7 +215,7 @@ def _unet(shape: Shape) -> _Builder:
 
 
 def _cases() -> list[Case]:
-    """Return chains and networks with branches, of every kind of stage."""
+    """Return networks with and without branches, of every kind of stage."""
     B = _Builder
     deep = B((2, 7, 5, 6))
     for _ in range(5):
@@ -247,6 +251,9 @@ def _cases() -> list[Case]:
         B((2, 3, 6, 6)).conv(3, 4, padding=3).then("relu").conv(4, 4, stride=3, padding=0).case(),
         B((5, 3, 16, 16)).conv(3, 32, stride=2).then("relu").conv(32, 3, scale=2).case(),
         _unet((7, 3, 16, 12)).case(),
+        _unet((2, 3, 6, 10)).forgetful(),
+        _paper((3, 3, 8, 12)).forgetful(),
+        _paper((0, 3, 8, 12)).forgetful(),
         Case(((2, 3, 4, 4),), {"stages": Stages([])}, error="at least one stage"),
         Case(((2, 3, 4, 4),), {"stages": Stages([("add", (0, 1), ())])}, error="reads"),
         Case(((2, 3, 4, 4),), {"stages": Stages([("conv2d", (0,), ())])}, error="2 parameters"),

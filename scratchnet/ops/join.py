@@ -1,4 +1,4 @@
-"""Two tensors made one: their sum, and one behind the other."""
+"""Two tensors joined: their sum, and their concatenation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _concat(a: Tensor, b: Tensor) -> tuple[Tensor, None]:
 def _concat_backward(
     grad_y: Tensor, kept: None, a: Tensor, b: Tensor, *, needs: Needs
 ) -> Gradients:
-    """∂L/∂y = [∂L/∂a, ∂L/∂b]: each gets its channels back."""
+    """∂L/∂y = [∂L/∂a, ∂L/∂b]: each gets the gradient of its channels."""
     grad_a, grad_b = grad_y.tensor_split((a.shape[1],), dim=1)
     return grad_a.clone() if needs[0] else None, grad_b.clone() if needs[1] else None
 

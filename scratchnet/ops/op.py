@@ -1,4 +1,4 @@
-"""Op: one operation, declared once: what it computes, what it accepts, and what it is tried on.
+"""Op: an operation, declared once: what it computes, what it accepts, and how it is tested.
 
 To add an operation, write its ``forward``, ``backward``, ``check`` and ``cases`` in a file of this
 folder and make an :class:`Op` of them. Everything generic – dispatch, ``explain``, trace, the
@@ -43,11 +43,13 @@ class Implementation:
 
     Attributes:
         forward: ``(*tensors, **options) -> (y, kept)``; y is a tensor, or a tuple of them. ``kept``
-            is what ``backward`` wants besides its arguments, and opaque to everyone else.
+            is whatever ``backward`` needs besides its arguments, opaque to everyone else.
         backward: ``(grad_y, kept, *tensors, **options, needs) -> gradients``: one for each tensor,
             None where ``needs`` is false; grad_y is a tuple if y is.
         supports: ``(*tensors, **options)`` -> True if it would run, else a line saying why not.
         how: ``(*tensors, **options)`` -> how a supported call would run, in a few words.
+        available: returns True if it can run on this machine at all, else why not and what to do,
+            in one line; such as that it was not compiled.
 
     All are pure: they hold no state, write to no argument and accept any strides; outputs have the
     dtype and device of the inputs.
@@ -57,20 +59,22 @@ class Implementation:
     backward: Callable[..., Gradients]
     supports: Callable[..., Verdict] = _always
     how: Callable[..., str] = _runs
+    available: Callable[[], Verdict] = _always
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call that an op is tried on.
+    """One call that an op is tested on.
 
     Attributes:
         shapes: of the tensors; None for one that is left out.
         options: the op's keyword arguments; its defaults for those that are missing.
         layout: how the first tensor and the gradient of the output lie in memory; one of
             LAYOUTS.
-        few: whether it belongs to the handful that the dearest checks run on.
-        error: for a malformed call: a word of the message that it must get.
+        few: whether it is one of the few that the most expensive checks run on.
+        error: for a malformed call: a word that the error message must contain.
         dtypes: for a malformed call: dtypes that override the usual one, tensor by tensor.
+        backward: false for a call whose options say that no backward will follow.
     """
 
     shapes: tuple[Shape | None, ...]
@@ -79,6 +83,7 @@ class Case:
     few: bool = False
     error: str = ""
     dtypes: tuple[torch.dtype, ...] = ()
+    backward: bool = True
 
     def __str__(self) -> str:
         shapes = ", ".join("None" if s is None else str(tuple(s)) for s in self.shapes)
@@ -88,7 +93,7 @@ class Case:
 
 
 class Op:
-    """An operation on tensors with its gradients by hand.
+    """An operation on tensors, with hand-written gradients.
 
     Args:
         name: what ``explain``, trace and the command line call it.
@@ -97,22 +102,22 @@ class Op:
         backward: its gradients, in plain torch.
         check: ``(*tensors, **options) -> shape`` of the output, or a tuple of shapes; raises the
             one clear error where the arguments do not fit. Runs once, before any implementation.
-        cases: returns the grid that the op is tried on: edge cases first, malformed calls last.
-        exact: whether whole numbers come out the same, bit by bit, in whatever order an
+        cases: returns the grid that the op is tested on: edge cases first, malformed calls last.
+        exact: whether results on whole numbers have the same bits in whatever order an
             implementation adds; false where it divides or takes roots. May be a function of the
             options.
         multilinear: for an op whose outputs and gradients are sums of products of its tensors (and
             affine in each of them): ``(*tensors, **options)`` -> the most terms that one of these
             sums has. It gives a tight bound of the rounding error; see verify/tolerance.py.
-        bounds: for an op with an error analysis of its own, the module that does it, as
+        bounds: for an op with its own error analysis, the module that does it, as
             ``"package.module"``; see verify/tolerance.py.
-        reads: the tensors that backward reads; of the others it gets the shape and dtype alone, as
-            an expanded scalar, so that nobody has to keep them. All by default.
+        reads: the tensors that backward reads; of the others it gets only the shape and dtype, as
+            an expanded scalar, so that they need not be kept. All by default.
         integers: the tensors that hold whole numbers, such as indices; all others are
             floating-point.
         twin: torch's counterpart ``(*tensors, **options) -> y`` as ``"package.function"``; nothing
             here imports it.
-        kinds: {option: what makes its value of the plain tuples that a file holds}.
+        kinds: {option: function that makes its value from the plain tuples of a file}.
     """
 
     def __init__(
@@ -159,6 +164,7 @@ class Op:
         backward: Callable[..., Gradients],
         supports: Callable[..., Verdict] = _always,
         how: Callable[..., str] = _runs,
+        available: Callable[[], Verdict] = _always,
     ) -> None:
         """Register how the backend of this name computes the op; see :class:`Implementation`.
 
@@ -167,10 +173,10 @@ class Op:
         """
         if backend in self.implementations or backend == "reference":
             raise ArgumentError(f"op {self.name!r} has an implementation of backend {backend!r}")
-        self.implementations[backend] = Implementation(forward, backward, supports, how)
+        self.implementations[backend] = Implementation(forward, backward, supports, how, available)
 
     def exact(self, **options: Any) -> bool:
-        """Whether whole numbers come out the same bits from every right implementation."""
+        """Whether all correct implementations give the same bits on whole numbers."""
         return self._exact(**options) if callable(self._exact) else self._exact
 
     # -- arguments ---------------------------------------------------------------------------------
@@ -184,10 +190,11 @@ class Op:
             ArgumentError: some are missing, or there are too many.
         """
         if len(tensors) < len(self.tensors):
-            missing = self.tensors[len(tensors) :]
-            if not self.optional.issuperset(missing):
+            rest = self.tensors[len(tensors) :]
+            missing = [name for name in rest if name not in self.optional]
+            if missing:
                 raise ArgumentError(f"{self.signature}: {', '.join(missing)} is missing")
-            tensors = tensors + (None,) * len(missing)
+            tensors = tensors + (None,) * len(rest)
         elif len(tensors) > len(self.tensors) and self.variadic is None:
             raise ArgumentError(f"{self.signature}: got {len(tensors)} tensors")
         given = {**self.defaults, **options}
@@ -204,10 +211,10 @@ class Op:
     @property
     def signature(self) -> str:
         """How it is called, for messages and tables."""
-        rest = [f"*{self.variadic}"] if self.variadic else []
+        tensors = [f"{t}=None" if t in self.optional else t for t in self.tensors]
         options = [f"{o}={self.defaults[o]}" if o in self.defaults else o for o in self.options]
-        keywords = ["*", *options] if options else []
-        return f"{self.name}({', '.join([*self.tensors, *rest, *keywords])})"
+        rest = [f"*{self.variadic or ''}"] if options or self.variadic else []
+        return f"{self.name}({', '.join([*tensors, *rest, *options])})"
 
     def names(self, count: int) -> list[str]:
         """Return the names of ``count`` tensors."""
@@ -249,7 +256,7 @@ class Op:
         return self._check(*tensors, **options)
 
     def kept_tensors(self, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        """Return what backward is to get: of tensors that it does not read, shape and dtype."""
+        """Return the tensors for backward; of those that it does not read, shape and dtype."""
         if self.reads is self.tensors:
             return tensors
         return tuple(
@@ -259,7 +266,7 @@ class Op:
 
 
 def shape_only(tensor: Tensor) -> Tensor:
-    """Return a tensor of this shape and dtype that takes no memory and holds nothing."""
+    """Return a tensor of this shape and dtype that takes no memory and has no values."""
     return tensor.new_empty(()).expand(tensor.shape)
 
 

@@ -37,9 +37,9 @@ def _max(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> tuple[Tensor, Tensor]:
-    """y = the largest value of each window, padding being −∞; kept is which one that is, (N, C, L).
+    """y = the largest value of each window, padding being −∞; kept is its index there, (N, C, L).
 
-    Of equal ones it is the first, row by row.
+    Of equal values it is the first, row by row.
     """
     pad = (padding[1], padding[1], padding[0], padding[0])
     padded = torch.constant_pad_nd(x, pad, -torch.inf)

@@ -40,7 +40,7 @@ code {{ font-size: .9em; }}
 
 
 def paragraph(text: str, *, lead: bool = False) -> str:
-    """Return a paragraph of plain text; ``lead`` makes it the one that says it all."""
+    """Return a paragraph of plain text; ``lead`` makes it the summary at the top."""
     return f"<p{' class=lead' if lead else ''}>{escape(text)}</p>"
 
 
@@ -55,7 +55,7 @@ def code(text: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; where it is wider than the screen it scrolls by itself."""
+    """Return a table; where it is wider than the screen it scrolls alone, not the page."""
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from importlib import resources
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -17,24 +18,32 @@ from scratchnet.errors import ArgumentError
 _FILES = {
     "common/pyproject.toml": "pyproject.toml",
     "common/README.md": "README.md",
-    "{kind}/module.py": "src/$module/__init__.py",
     "{kind}/test.py": "tests/test_$module.py",
 }
+_MODULE = {"{kind}/module.py": "src/$module/__init__.py"}
 _KERNEL_FILES = {
     "kernel/setup.py": "setup.py",
-    "kernel/kernels.py": "src/$module/kernels.py",
-    "kernel/kernels.cpp": "csrc/$module.cpp",
+    "kernel/init.py": "src/$module/__init__.py",
+    "kernel/op.py": "src/$module/op.py",
+    "kernel/layer.py": "src/$module/layer.py",
+    "kernel/kernel.cpp": "csrc/$module.cpp",
 }
 _DESCRIPTIONS = {
     "layer": "A scratchnet layer with its gradient by hand.",
     "kernel": "A scratchnet layer with its own C++ kernel.",
     "backend": "A scratchnet backend.",
 }
+# What each brings: {group of entry points: object}.
+_ENTRY_POINTS = {
+    "layer": {"layers": "$module:$class_name"},
+    "kernel": {"layers": "$module:$class_name", "ops": "$module.op:op"},
+    "backend": {"backends": "$module:backend"},
+}
 _NEXT_STEPS = {
     "layer": 'Then: `scratchnet.build("$name")` makes the layer, anywhere a layer can stand.\n'
     "The formulas are in `src/$module/__init__.py`, with what they come from.",
-    "kernel": 'Then: `scratchnet.build("$name")` makes the layer. The kernels are in\n'
-    "`csrc/$module.cpp`; after a change run `pip install -e .` again.",
+    "kernel": 'Then: `scratchnet.build("$name")` makes the layer. The formulas are in\n'
+    "`src/$module/op.py`, the kernels in `csrc/$module.cpp`: after a change there install again.",
     "backend": 'Then: `SCRATCHNET_BACKEND=$name` or `scratchnet.use_backend("$name")` selects it;\n'
     "`auto+$name` lets it take part where it supports the call.",
 }
@@ -59,14 +68,20 @@ def write(name: str, kind: str = "layer", *, into: Path | None = None) -> Path:
         "name": name,
         "module": module,
         "class_name": "".join(word[:1].upper() + word[1:] for word in module.split("_")),
-        "group": "backends" if kind == "backend" else "layers",
         "description": _DESCRIPTIONS[kind],
+        "requires": '"setuptools>=77"' + (', "pybind11>=3"' if kind == "kernel" else ""),
+        "install": install(".", kind),
     }
     values["next_steps"] = Template(_NEXT_STEPS[kind]).substitute(values)
+    values["entry_points"] = "".join(
+        f'[project.entry-points."scratchnet.{group}"]\n'
+        f'{name} = "{Template(at).substitute(values)}"\n\n'
+        for group, at in _ENTRY_POINTS[kind].items()
+    )
     folder = (into or Path.cwd()) / name
     if folder.exists():
         raise ArgumentError(f"{folder} exists: choose another name, or remove it")
-    files = {**_FILES, **(_KERNEL_FILES if kind == "kernel" else {})}
+    files = {**_FILES, **(_KERNEL_FILES if kind == "kernel" else _MODULE)}
     templates = resources.files("scratchnet.scaffold") / "templates"
     # beside its place, so that nothing half-written is left there
     temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
@@ -85,12 +100,25 @@ def write(name: str, kind: str = "layer", *, into: Path | None = None) -> Path:
     return folder
 
 
+def install(folder: Path | str, kind: str) -> str:
+    """Return the command that installs a plugin of this kind from its folder."""
+    # a kernel is compiled with the headers of the scratchnet that is installed
+    return f"pip install {'--no-build-isolation ' if kind == 'kernel' else ''}-e {folder}"
+
+
 def _module_name(name: str) -> str:
     """Return the module's name for a distribution's.
 
     Raises:
         ArgumentError: it would be no module name, or one that is taken.
     """
+    groups = [group for group in entry_points().groups if group.startswith("scratchnet.")]
+    for point in (point for group in groups for point in entry_points(group=group)):
+        if _plain(point.name) == _plain(name):
+            raise ArgumentError(
+                f"{name!r} is taken: {point.name!r} of {point.group} is {point.value}; choose "
+                "another name"
+            )
     module = re.sub(r"[-.]", "_", name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", module) or keyword.iskeyword(module):
         raise ArgumentError(
@@ -102,3 +130,8 @@ def _module_name(name: str) -> str:
             f"there is a module {module!r} already: a plugin of the name {name!r} would hide it"
         )
     return module
+
+
+def _plain(name: str) -> str:
+    """Return the name without what is easily mistaken: case and punctuation."""
+    return re.sub(r"[-_.]", "", name).lower()

@@ -17,6 +17,7 @@ from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import ConformanceError
 
 ASPECTS: dict[str, Callable[[Subject], str]] = {
+    "reads": contract.reads,
     "twin": numbers.twin,
     "exact": numbers.exact,
     "close": numbers.close,
@@ -26,6 +27,7 @@ ASPECTS: dict[str, Callable[[Subject], str]] = {
     "layouts": invariance.layouts,
     "pure": contract.pure,
     "needs": contract.needs,
+    "global_state": contract.global_state,
     "run_to_run": invariance.run_to_run,
     "threads": invariance.threads,
     "concurrent": invariance.concurrent,
@@ -39,6 +41,8 @@ _AGAINST_REFERENCE = ("exact", "close", "empty")
 
 def _applies(aspect: str, op: Op, backend: Backend) -> bool:
     """Whether the check makes sense for the operation, and says something about the backend."""
+    if aspect == "reads":
+        return op.reads is not op.tensors
     if aspect == "twin":
         return op.twin is not None and backend.name == "reference"
     if aspect in _AGAINST_REFERENCE:
@@ -76,18 +80,30 @@ def backend_checks(backend: str | Backend) -> list[Check]:
         raise ArgumentError(f"expected a backend's name or a Backend, got {found!r}")
     subject = f"backend {found.name!r}"
     checks = [Check("identity", subject, partial(_identity, found, backend))]
-    if found.available() is not True:  # as that check says; all others could but repeat it
+    if found.available() is not True:  # as that check says; the others could only repeat it
         return checks
     for op in map(ops.get, ops.names()):
-        if found.implementation(op) is None:
-            continue
-        one = Subject(op, found)
-        checks += [
-            Check(f"{op.name}/{aspect}", subject, partial(body, one))
-            for aspect, body in ASPECTS.items()
-            if _applies(aspect, op, found)
-        ]
+        if found.implementation(op) is not None:
+            checks += op_checks(op, found)
     return checks
+
+
+def op_checks(op: Op, backend: str | Backend) -> list[Check]:
+    """Return the checks of one operation on a backend that implements it."""
+    backend = backends.get(backend) if isinstance(backend, str) else backend
+    one, subject = Subject(op, backend), f"backend {backend.name!r}"
+    available = one.available
+    if available is not True:
+        return [Check(f"{op.name}/available", subject, partial(_fail, available))]
+    return [
+        Check(f"{op.name}/{aspect}", subject, partial(body, one))
+        for aspect, body in ASPECTS.items()
+        if _applies(aspect, op, backend)
+    ]
+
+
+def _fail(reason: str) -> str:
+    raise ConformanceError(f"it is not available here: {reason}")
 
 
 def _identity(backend: Backend, asked: str | Backend) -> str:
@@ -104,7 +120,7 @@ def _identity(backend: Backend, asked: str | Backend) -> str:
         raise ConformanceError(f"api_version is {backend.api_version}, expected {API_VERSION}")
     available = backend.available()
     if available is not True:
-        raise ConformanceError(f"it is not available here: {available}")
+        _fail(available)
     if not any(backend.implementation(ops.get(name)) for name in ops.names()):
         raise ConformanceError("it implements no operation: see Backend.implement")
     return ""

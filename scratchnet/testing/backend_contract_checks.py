@@ -12,6 +12,7 @@ from scratchnet.backends import dispatch
 from scratchnet.errors import ScratchnetError
 from scratchnet.testing.calls import DTYPES, Subject, call
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits, assert_within
+from scratchnet.testing.settings import STATES, current_settings, torch_settings
 from scratchnet.testing.tensors import normal, whole
 
 
@@ -30,6 +31,39 @@ def pure(s: Subject) -> str:
             memory.add(output.untyped_storage().data_ptr())
             if output.requires_grad:
                 raise ConformanceError(f"{what} is part of an autograd graph")
+    return ""
+
+
+def reads(s: Subject) -> str:
+    """backward reads no values of tensors of which the operation promises it the shape alone."""
+    for made in s.calls(s.some, (torch.float64,), whole):
+        expected = made.results(s.implementation, unread=0.0)
+        for (what, actual), (_, same) in zip(made.results(s.implementation), expected, strict=True):
+            unread = [name for name in made.names if name not in s.op.reads]
+            fault = f"{what}: its backward reads the values of {' or '.join(unread)}, of which it "
+            fault += f"gets the shape alone (reads of {s.op.name} is {s.op.reads})"
+            assert_same_bits(actual, same, fault)
+    return ""
+
+
+def global_state(s: Subject) -> str:
+    """torch's settings and random numbers are left alone."""
+    for made in itertools.islice(s.calls(s.few, (torch.float32,), normal), 1):
+        for settings in STATES:
+            with torch_settings(settings), torch.random.fork_rng(devices=[]):
+                torch.manual_seed(8191)  # a state that nobody will happen to set
+                before, random = current_settings(), torch.get_rng_state()
+                made.run(s.implementation)
+                for name, value in current_settings().items():
+                    if value != before[name]:
+                        raise ConformanceError(
+                            f"{made} changes torch's {name} from {before[name]} to {value}, for "
+                            "everyone: set it back, or compute without it"
+                        )
+                if not torch.equal(torch.get_rng_state(), random):
+                    raise ConformanceError(
+                        f"{made} seeds torch's global generator or draws from it"
+                    )
     return ""
 
 
@@ -56,7 +90,9 @@ def needs(s: Subject) -> str:
 
 
 def supports(s: Subject) -> str:
-    """`supports` says True or a line why not, and where it says True the call runs and is right."""
+    """`supports` returns True or a line why not, and where it is True the call gives the correct
+    result.
+    """
     refused = ran = 0
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         for case in s.few:
@@ -85,6 +121,11 @@ def errors(s: Subject) -> str:
                 raise ConformanceError(
                     f"{s.op.name}{case}: expected one line with {case.error!r}, got {text!r}"
                 ) from error
+        except Exception as error:
+            raise ConformanceError(
+                f"{s.op.name}{case} was not refused by the operation's check: expected an error "
+                f"with {case.error!r}, got {type(error).__name__} of the implementation"
+            ) from error
         else:
             raise ConformanceError(
                 f"{s.op.name}{case} was not refused: expected an error with {case.error!r}"
@@ -94,7 +135,8 @@ def errors(s: Subject) -> str:
 
 def wrong_gradient(s: Subject) -> str:
     """A gradient of another shape or dtype than the output's is refused."""
-    for made in itertools.islice(s.calls(s.few, (torch.float32,), whole), 3):
+    cases = [case for case in s.few if case.backward][:3]
+    for made in s.calls(cases, (torch.float32,), whole):
         _, back = dispatch.run(s.op, *made.tensors, backend=s.backend, **made.options)
         shape = made.grad_ys[0].shape
         others: list[tuple[str, Tensor]] = [

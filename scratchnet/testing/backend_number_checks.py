@@ -59,7 +59,7 @@ def adjoint(s: Subject) -> str:
     for call in s.calls(s.some, (torch.float64,), whole):
         outputs, grads = call.run(s.implementation)
         for i, (tensor, grad) in enumerate(zip(call.tensors, grads, strict=True)):
-            if tensor is None:
+            if tensor is None or grad is None:
                 continue
             v = whole(tensor.shape, torch.float64, 70 + i)
             moved = replace(call, tensors=(*call.tensors[:i], tensor + v, *call.tensors[i + 1 :]))
@@ -154,6 +154,8 @@ def _autograd(function: Any, call: Call) -> list[Tensor]:
     with torch.enable_grad():
         y = function(*leaves, **call.options)
         outputs = y if isinstance(y, tuple) else (y,)
+        if not call.grad_ys:
+            return [y.detach() for y in outputs]
         # a scalar, because autograd spends seconds on imports before it takes a gradient in
         total = sum((y * g).sum() for y, g in zip(outputs, call.grad_ys, strict=True))
         grads = torch.autograd.grad(total, wanted, allow_unused=True, materialize_grads=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.backends.base import Backend
-from scratchnet.ops.op import Case, Implementation, Needs, Op
+from scratchnet.ops.op import Case, Implementation, Needs, Op, Verdict
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.tensors import laid_out, whole
 from scratchnet.verify.tolerance import Bound, backward_bounds, forward_bounds
@@ -30,7 +30,7 @@ class Call:
         op: whose call it is.
         tensors: its tensors; None for those that are left out.
         options: all of its options.
-        grad_ys: the gradients of its outputs.
+        grad_ys: the gradients of its outputs; none if no backward follows.
         layout: how its tensors lie in memory, for messages.
     """
 
@@ -54,30 +54,38 @@ class Call:
     @property
     def needs(self) -> Needs:
         """All gradients that there are."""
-        return tuple(t is not None and t.is_floating_point() for t in self.tensors)
+        follows = bool(self.grad_ys)
+        return tuple(follows and t is not None and t.is_floating_point() for t in self.tensors)
 
     # -- running -----------------------------------------------------------------------------------
 
-    def run(self, by: Implementation, needs: Needs | None = None) -> tuple[Named, Any]:
+    def run(
+        self, by: Implementation, needs: Needs | None = None, *, unread: float = math.nan
+    ) -> tuple[Named, Any]:
         """Return (what it is, for messages; tensor) for each output, and all gradients as they
-        came; backward is given nan where it may read nothing but the shape.
+        came; backward is given ``unread`` where it may read nothing but the shape.
         """
         y, kept = by.forward(*self.tensors, **self.options)
         grad_y = self.grad_ys[0] if len(self.grad_ys) == 1 else self.grad_ys
-        given = tuple(
-            t.new_full((), math.nan).expand(t.shape)
-            if t is not None and t is not original and t.is_floating_point()
-            else original
-            for t, original in zip(self.op.kept_tensors(self.tensors), self.tensors, strict=True)
-        )
-        grads = by.backward(grad_y, kept, *given, **self.options, needs=needs or self.needs)
+        grads: Any = tuple(None for _ in self.tensors)
+        if self.grad_ys:
+            given = self._for_backward(unread)
+            grads = by.backward(grad_y, kept, *given, **self.options, needs=needs or self.needs)
         outputs = y if isinstance(y, tuple) else (y,)
         names = ["output"] if len(outputs) == 1 else [f"output {i}" for i in range(len(outputs))]
         return [(f"{n} of {self}", t) for n, t in zip(names, outputs, strict=True)], grads
 
-    def results(self, by: Implementation) -> Named:
+    def _for_backward(self, unread: float) -> tuple[Tensor | None, ...]:
+        return tuple(
+            t.new_full((), unread).expand(t.shape)
+            if t is not None and t is not original and t.is_floating_point()
+            else original
+            for t, original in zip(self.op.kept_tensors(self.tensors), self.tensors, strict=True)
+        )
+
+    def results(self, by: Implementation, *, unread: float = math.nan) -> Named:
         """Return (what it is, tensor) for each output and each gradient."""
-        outputs, grads = self.run(by)
+        outputs, grads = self.run(by, unread=unread)
         return outputs + [
             (f"grad_{name} of {self}", grad)
             for name, grad, needed in zip(self.names, grads, self.needs, strict=True)
@@ -92,6 +100,8 @@ class Call:
     def bounds(self) -> list[Bound]:
         """Return what each of ``results`` should be, and how far it may be from that."""
         of_outputs = forward_bounds(self.op, self.tensors, self.options)
+        if not self.grad_ys:
+            return of_outputs
         of_grads = backward_bounds(self.op, self.grad_ys, self.tensors, self.options, self.needs)
         return of_outputs + [bound for bound in of_grads if bound is not None]
 
@@ -152,6 +162,8 @@ def call(op: Op, case: Case, dtype: torch.dtype, values: Values, seed: int = 0) 
         return Call(op, tensors, options, (), case.layout)
     shapes = op.check(*tensors, **options)
     several = shapes if shapes and isinstance(shapes[0], tuple) else (shapes,)
+    if not case.backward:
+        several = ()
     grads = [values(s, dtype, seed + 90 + i, **most) for i, s in enumerate(several)]
     if case.layout not in ("contiguous", "sliced"):
         grads = [laid_out(g, case.layout) if g.dim() == 4 else g for g in grads]
@@ -171,8 +183,16 @@ class Subject:
         assert found is not None
         self.implementation = found
         cases = op.cases()
-        self.grid = [case for case in cases if not case.error]
         self.malformed = [case for case in cases if case.error]
+        whole_grid = [case for case in cases if not case.error]
+        # of a backend for calls of one kind, that kind; of one that supports nothing, everything
+        self.grid = [case for case in whole_grid if self._may_support(case)] or whole_grid
+
+    @property
+    def available(self) -> Verdict:
+        """True, or why it cannot run on this machine."""
+        available = self.backend.available()
+        return available if available is not True else self.implementation.available()
 
     @property
     def some(self) -> list[Case]:
@@ -195,6 +215,14 @@ class Subject:
     def empty(self) -> list[Case]:
         """Those without an image in the batch."""
         return [case for case in self.grid if _is_empty(case)]
+
+    def _may_support(self, case: Case) -> bool:
+        """Whether it supports the call's shapes and options in any dtype."""
+        for dtype in DTYPES:
+            made = call(self.op, case, dtype, _nothing)
+            if self.implementation.supports(*made.tensors, **made.options) is True:
+                return True
+        return False
 
     def calls(
         self, cases: Sequence[Case], dtypes: Sequence[torch.dtype], values: Values
@@ -231,6 +259,10 @@ class Subject:
                 f"got {verdict!r}"
             )
         return verdict
+
+
+def _nothing(shape: Sequence[int], dtype: torch.dtype, seed: int, **bounds: int) -> Tensor:
+    return torch.zeros((), dtype=dtype).expand(tuple(shape))
 
 
 def _is_empty(case: Case) -> bool:

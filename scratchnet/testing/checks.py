@@ -34,10 +34,10 @@ class Check:
         """Run the check and return its figure, e.g. ``"largest error 1.2e-07"``.
 
         Raises:
-            ConformanceError: it failed, by itself or by any exception of what is checked.
+            ConformanceError: it failed, or what is checked raised some exception.
         """
         try:
-            with torch_settings():  # what is checked may change them, the next check must not see
+            with torch_settings():  # one check may change them, and the next must not notice
                 return self.body()
         except ConformanceError as error:
             raise ConformanceError(f"{self.subject} fails {self.name}: {error}") from error

@@ -1,4 +1,4 @@
-"""The one place that says when two results are equal enough."""
+"""Assertions that two results are equal, or close enough, with messages that name the fault."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ConformanceError(ScratchnetError, AssertionError):
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Return what two right results of a layer may differ by, relative to the largest element."""
+    """Return the tolerance between two correct results of a layer, per the largest element."""
     return 256 * torch.finfo(dtype).eps
 
 
@@ -51,7 +51,7 @@ def assert_close(
     Args:
         actual: what is tested.
         expected: what it should be.
-        what: what it is, for the message.
+        what: its name, for the message.
         rtol: the largest relative error allowed.
         scale: positive, of the same shape: the sum of the magnitudes of the terms that make up each
             element; the largest magnitude of ``expected`` if None.
@@ -151,7 +151,7 @@ def _hint(actual: Tensor, expected: Tensor, wrong: Tensor) -> str:
 
 
 def _shift_hint(actual: Tensor, expected: Tensor) -> str:
-    """Say how far the inside of the images is displaced, if it is that."""
+    """Say by how much the inside of the images is displaced, if that is the fault."""
     h, w = actual.shape[2:]
     inside = actual[:, :, 2 : h - 2, 2 : w - 2]
     if inside.numel() < 2 or not bool(inside.any()):

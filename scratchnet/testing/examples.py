@@ -59,9 +59,9 @@ def example(
 ) -> Example:
     """Return what to check the layer called ``name`` on.
 
-    A layer of one's own says it in a classmethod ``example()`` that returns a small layer and an
-    input for it; without one, and without arguments, it is made without arguments and given
-    images (2, 4, 7, 5).
+    Your own layer says it in a classmethod ``example()`` that returns a small layer and an input
+    for it; without one, and without arguments, it is made without arguments and given images
+    (2, 4, 7, 5).
 
     Args:
         name: of the layer, or ``"package.module:Class"``.

@@ -60,8 +60,8 @@ def gradcheck(
 
 
 class _Function:
-    """The layer as a function of its inputs and parameters alone: at each call the random numbers
-    are the same, and the buffers what they were at the first.
+    """The layer as a function of its inputs and parameters only: the random numbers are the same at
+    each call, and so are the buffers.
     """
 
     def __init__(self, layer: Module, inputs: Example, seed: int) -> None:

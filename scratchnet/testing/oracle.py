@@ -1,5 +1,5 @@
-"""torch's counterparts of operations that have none of the same arguments: what the reference is
-compared with.
+"""What the reference is compared with: counterparts, by torch, of operations whose arguments differ
+from torch's.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from scratchnet.ops.op import LAYOUTS
 
 
 def generator(seed: int) -> torch.Generator:
-    """Return a generator of its own, so that torch's global one is left alone."""
+    """Return a new generator, so that torch's global one is left alone."""
     return torch.Generator().manual_seed(seed)
 
 

@@ -20,9 +20,8 @@ Twin = nn.Module | Callable[..., Any]
 def torch_twin(layer: Module) -> Twin | None:
     """Return torch's counterpart of a layer, or None.
 
-    That of a layer of one's own is what its method ``twin()`` returns: a torch.nn module, or a
-    function of the input and the parameters. Of a built-in layer it is torch.nn's, with its
-    parameters.
+    For your own layer that is what its method ``twin()`` returns: a torch.nn module, or a function
+    of the input and the parameters; for a built-in layer it is torch.nn's, with its parameters.
     """
     own = getattr(layer, "twin", None)
     if own is not None:

@@ -1,7 +1,7 @@
 """Trainer: epochs of seeded batches, the loop that every network here is trained by.
 
-It knows a model, an optimizer, noisy pairs and nothing of what they are made of. It prints nothing
-and writes nothing: whoever wants to see or keep something hands in a :class:`Callback`.
+It knows a model, an optimizer and noisy pairs, and nothing about how they are made. It prints and
+writes nothing: to watch a training or to keep something, pass a :class:`Callback`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Epoch:
 
 
 class Callback:
-    """What can be watched of a training; the methods do nothing here. Subclass and override."""
+    """Watches a training. The methods do nothing here: subclass and override."""
 
     def on_begin(self, trainer: Trainer) -> None:
         """Before the first step of :meth:`Trainer.fit`."""
@@ -98,8 +98,8 @@ class Trainer:
         epochs: passes over all pairs.
         schedule: ``schedule(step, total_steps)`` gives the factor on the learning rate at a step,
             from 0.
-        generator: shuffles the batches and draws what ``augment`` does to them. A generator of its
-            own, because its state belongs to the run.
+        generator: shuffles the batches and draws what ``augment`` does to them. Not torch's
+            global one, because its state belongs to the run.
         augment: exchange input and target, mirror and turn both, at random from batch to batch
             (:func:`~scratchnet.data.augmented`).
         dtype: the images are converted to it; the model must be of the same.
@@ -220,7 +220,7 @@ class Trainer:
                 "whose sides it keeps (multiples of 4 for noise2noise)"
             )
         loss = float(self.loss.forward(prediction, target))
-        if math.isfinite(loss):  # else the weights stay what they were, for whoever wants to look
+        if math.isfinite(loss):  # else the weights stay as they were, so that one can look at them
             self.model.zero_grad()
             self.model.backward_parameters(self.loss.backward())
             lr = self.base_lr * self.schedule(self.step, self.steps_per_epoch * self.epochs)

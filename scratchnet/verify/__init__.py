@@ -20,6 +20,18 @@ from scratchnet.verify.tolerance import backward_bounds, forward_bounds
 __all__ = ["VerificationError", "checked"]
 
 
+class _Given:
+    """The tensors of a call until its backward is checked: dispatch keeps some as a shape alone,
+    for its backward does not read them; they may be changed by then.
+    """
+
+    def __init__(self, op: Op, tensors: tuple[Tensor | None, ...]) -> None:
+        self.tensors = tuple(
+            given if given is kept or given is None else given.clone()
+            for given, kept in zip(tensors, op.kept_tensors(tensors), strict=True)
+        )
+
+
 def checked(op: Op, backend: Backend, inner: Implementation) -> Implementation:
     """Return an implementation whose results are ``inner``'s, each compared with the reference's.
 
@@ -38,12 +50,12 @@ def checked(op: Op, backend: Backend, inner: Implementation) -> Implementation:
             fault = difference(actual, bound)
             if fault:
                 fail(op, backend, what, fault, tensors, options)
-        return y, (kept, tensors)  # dispatch keeps of some tensors the shape alone
+        return y, (kept, _Given(op, tensors))
 
     def backward(
         grad_y: Any, kept: Any, *tensors: Tensor | None, needs: Needs, **options: Any
     ) -> Gradients:
-        of_inner, given = kept
+        of_inner, given = kept[0], kept[1].tensors
         grads = inner.backward(grad_y, of_inner, *tensors, **options, needs=needs)
         grad_ys = grad_y if isinstance(grad_y, tuple) else (grad_y,)
         bounds = backward_bounds(op, grad_ys, given, options, needs)

@@ -1,4 +1,4 @@
-"""How far a correct graph may be from the reference: an error analysis, stage by stage.
+"""The tolerance of a correct graph: an error analysis, stage by stage.
 
 The error of every number is carried along with it, as a variance: rounding errors are independent
 enough to add up like a random walk, so the variances of sums add, through a convolution with the
@@ -31,8 +31,8 @@ _DEVIATIONS = 4.0
 
 @dataclass(frozen=True)
 class _Estimate:
-    """A tensor in float64, and how far a correct result may be from it: squared, element by
-    element, because errors of independent terms add up as squares.
+    """A tensor in float64, and the tolerance of a correct result: squared, element by element,
+    because errors of independent terms add up as squares.
     """
 
     value: Tensor
@@ -40,7 +40,8 @@ class _Estimate:
 
     def bound(self, dtype: torch.dtype) -> Bound:
         allowed = self.variance.sqrt().nan_to_num(nan=torch.inf, posinf=torch.inf)
-        return Bound(self.value, allowed + torch.finfo(dtype).tiny, dtype)
+        info = torch.finfo(dtype)  # where the variance is too small for float64, two ulps remain
+        return Bound(self.value, allowed + 2 * info.eps * self.value.abs() + info.tiny, dtype)
 
 
 def forward(tensors: Tensors, options: dict[str, Any]) -> list[Bound]:
@@ -144,7 +145,7 @@ class _Analysis:
         )
         squares = [v.square() for v in values]
         spread = _backward(op, grad.variance, squares, _each(wide, torch.square), options, needs)
-        # what is multiplied by a value that is read is also as wrong as that
+        # a gradient that is multiplied by a value inherits the error of that value, too
         by_reads = (
             *(False for _ in reads),
             *(p is not None and name in op.reads

@@ -1,4 +1,4 @@
-"""What the runtime cross-check says of a result that differs from the reference's."""
+"""The error that the runtime cross-check raises when a result differs from the reference's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fail(
     """Save the call and raise.
 
     Args:
-        op, backend: what was run by what.
+        op, backend: which operation was run, and by which backend.
         what: the result that differs, e.g. "grad_x".
         fault: how, in words.
         tensors, options: of the call.

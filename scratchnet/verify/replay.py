@@ -1,4 +1,4 @@
-"""Run a call once more that the runtime cross-check saved: ``scratchnet check --replay FILE``."""
+"""Repeat a call that the runtime cross-check has saved: ``scratchnet check --replay FILE``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scratchnet.verify.callfile import SavedCall, read
 def replay(
     path: str | Path, backend: str | Backend | None = None, threads: int | None = None
 ) -> str:
-    """Run a call that was saved by the cross-check once more, checked; return what was run.
+    """Repeat a call that the cross-check has saved, checked again; return what was run.
 
     Args:
         path: the file.

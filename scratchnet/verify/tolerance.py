@@ -1,17 +1,17 @@
 """The one idea of "close enough": the tolerance between two correct results of one operation.
 
-Every implementation is compared with the reference in float64. How far it may be from that is
+Every implementation is compared with the reference in float64. The tolerance is
 
 - for sums of products (``Op.multilinear``): 4·ε·(1 + √terms) times the sum of the magnitudes of the
   terms, which the reference computes from absolute values;
-- for an operation with an error analysis of its own (``Op.bounds``): what that says;
+- for an operation with its own error analysis (``Op.bounds``): the bound found there;
 - for all others: FACTOR times the largest error that the reference itself makes on that input in
   that dtype, plus ULPS units in the last place of each element.
 
 Whole numbers come out bit-equal where an operation is exact; the kit compares them so. At a kink or
-a tie (ReLU at 0, equal maxima) the reference says what is right, for it sees the same numbers;
-where the numbers before a kink are themselves computed, inside of a graph, its own analysis gives
-room to those that may fall to either side.
+a tie (ReLU at 0, equal maxima) the reference decides, since it sees the same numbers. Inside a
+graph, where the numbers before a kink are themselves computed, the error analysis allows both sides
+to those that are too close to call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NEARBY = 3  # inputs next to the given one on which the reference's error is me
 
 @dataclass(frozen=True)
 class Bound:
-    """What a result should be, and how far a correct one may be from it, element by element.
+    """The expected value of a result and its tolerance, element by element.
 
     Attributes:
         value: in float64.
@@ -49,8 +49,8 @@ class Bound:
 
 
 def tolerance(dtype: torch.dtype, terms: int = 1) -> float:
-    """Return how far two sums of ``terms`` products may be apart, relative to the sum of the terms'
-    magnitudes.
+    """Return the tolerance between two correct sums of ``terms`` products, relative to the sum of
+    the terms' magnitudes.
 
     4·ε·(1 + √terms): rounding errors of different orders of summation add up like a random walk,
     whose steps are at most ε/2. Source: Higham and Mary, "A New Approach to Probabilistic Rounding
@@ -135,7 +135,7 @@ def _in_range(allowed: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _nearby(wide: Tensors) -> list[Tensors]:
-    """Return the tensors, and some next to them: by luck the error on one input may be 0."""
+    """Return the tensors, and some next to them: on a single input the error may be 0 by chance."""
     generator = torch.Generator().manual_seed(0)
 
     def changed(tensor: Tensor | None) -> Tensor | None:

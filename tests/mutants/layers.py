@@ -31,12 +31,39 @@ class AveragingUpsampling(scratchnet.NearestUpsampling):
         return super().backward_images(grad_y) / (self.scale_factor[0] * self.scale_factor[1])
 
 
-class SigmoidAtTheGradient(scratchnet.Sigmoid):
+class PlainSigmoid(scratchnet.Sigmoid):
+    """Sigmoid without an operation; this one is right."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        y = torch.sigmoid(check_tensor(self, inputs[0]))
+        self.save(y)
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (y,) = self.saved
+        return check_grad(self, grad_outputs[0], y.shape, y.dtype) * (y * (1 - y))
+
+
+class PlainReLU(scratchnet.ReLU):
+    """ReLU without an operation; this one is right."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        y = torch.relu(check_tensor(self, inputs[0]))
+        self.save(y)
+        return y
+
+    def backward(self, *grad_outputs: Tensor) -> Tensor:
+        (y,) = self.saved
+        return check_grad(self, grad_outputs[0], y.shape, y.dtype).masked_fill(y <= 0, 0)
+
+
+class SigmoidAtTheGradient(PlainSigmoid):
     """The derivative is taken at the incoming gradient."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
-        (back,) = self.saved
-        s = torch.sigmoid(check_grad(self, grad_outputs[0], *back.output))
+        (y,) = self.saved
+        grad_y = check_grad(self, grad_outputs[0], y.shape, y.dtype)
+        s = torch.sigmoid(grad_y)
         return s * (1 - s)
 
 
@@ -138,18 +165,16 @@ class PaddedOnOneSide(scratchnet.Conv2d):
 
 
 class RemembersTheLastBatch(scratchnet.Conv2d):
-    """Something of the batch before is left in the gradient."""
+    """What was kept for backward is added up over forwards."""
 
     kept: Tensor | None = None
-    leak = 0.0
 
     def forward_images(self, x: Tensor) -> Tensor:
-        self.leak = 0.0 if self.kept is None or not x.numel() else float(self.kept.abs().mean())
-        self.kept = x if x.numel() else self.kept
-        return super().forward_images(x)
-
-    def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
-        super()._accumulate(grad_weight * (1 + self.leak), grad_bias)
+        y = super().forward_images(x)
+        if self.kept is not None and self.kept.shape == x.shape:
+            super().forward_images(x + 0.1 * self.kept)  # keeps the wrong one
+        self.kept = x
+        return y
 
 
 class NormalizedByTheFirstBatch(LeakyReLU):
@@ -178,17 +203,13 @@ class BiasOfOneImage(scratchnet.Conv2d):
         return grad_x
 
 
-class InPlaceReLU(scratchnet.Module):
+class InPlaceReLU(PlainReLU):
     """The input is overwritten, and handed out as the output."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         y = check_tensor(self, inputs[0]).relu_()
         self.save(y)
         return y
-
-    def backward(self, *grad_outputs: Tensor) -> Tensor:
-        (y,) = self.saved
-        return check_grad(self, grad_outputs[0], y.shape, y.dtype).masked_fill(y <= 0, 0)
 
 
 class OutputIsAView(scratchnet.Module):
@@ -204,12 +225,14 @@ class OutputIsAView(scratchnet.Module):
         return check_grad(self, grad_outputs[0], shape, dtype).clone()
 
 
-class SinglePrecision(LeakyReLU):
+class SinglePrecision(PlainSigmoid):
     """Computes in float32 and converts back."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        y = super().forward(*inputs)
-        return y.float().to(y.dtype)
+        x = check_tensor(self, inputs[0])
+        y = torch.sigmoid(x.float()).to(x.dtype)
+        self.save(y)
+        return y
 
 
 class CopiesOfParameters(scratchnet.Conv2d):
@@ -220,12 +243,13 @@ class CopiesOfParameters(scratchnet.Conv2d):
             yield name, value.clone(), grad.clone()
 
 
-class GradientWrittenInPlace(LeakyReLU):
+class GradientWrittenInPlace(PlainSigmoid):
     """backward multiplies into the gradient it is given."""
 
     def backward(self, *grad_outputs: Tensor) -> Tensor:
-        (x,) = self.saved
-        return check_grad(self, grad_outputs[0], x.shape, x.dtype).mul_(self.derivative(x))
+        (y,) = self.saved
+        grad_y = check_grad(self, grad_outputs[0], y.shape, y.dtype)
+        return grad_y.mul_(y * (1 - y))
 
 
 class KeepsInEval(LeakyReLU):

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from scratchnet_aten import AtenBackend
+from scratchnet_aten import backend
 
 import scratchnet
 from scratchnet.backends import dispatch
 from scratchnet.testing import Check, backend_checks, parametrize_with_checks
 
 
-@parametrize_with_checks(backend_checks(AtenBackend()))
+@parametrize_with_checks(backend_checks(backend))
 def test_conforms(check: Check) -> None:
     check()
 
@@ -26,12 +26,12 @@ def test_it_is_registered_but_in_auto_only_when_asked_for() -> None:
 
 def test_a_training_step_equals_the_references() -> None:
     results = {}
-    for backend in ("aten", "reference"):
+    for name in ("aten", "reference"):
         generator = torch.Generator().manual_seed(0)
         model = scratchnet.models.noise2noise(generator=generator).to(dtype=torch.float64)
         x = torch.rand(2, 3, 8, 12, generator=generator, dtype=torch.float64)
         sgd, mse = scratchnet.SGD(model.param(), 0.5), scratchnet.MSE()
-        with scratchnet.use_backend(backend):
+        with scratchnet.use_backend(name):
             for _ in range(3):
                 loss = mse.forward(model.forward(x), x)
                 model.zero_grad()
@@ -39,7 +39,7 @@ def test_a_training_step_equals_the_references() -> None:
                 sgd.step()
         assert not loss.requires_grad
         assert not grad_x.requires_grad
-        results[backend] = [loss, grad_x, *(value for value, _ in model.param())]
+        results[name] = [loss, grad_x, *(value for value, _ in model.param())]
     for actual, expected in zip(results["aten"], results["reference"], strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
 

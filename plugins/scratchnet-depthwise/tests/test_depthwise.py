@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from scratchnet_depthwise import DepthwiseConv2d, kernels
+from scratchnet_depthwise import DepthwiseConv2d
+from scratchnet_depthwise.kernels import kernels
 from torch import nn
 
 import scratchnet
 from scratchnet.backends import dispatch
-from scratchnet.backends.replay import replay
-from scratchnet.backends.verify import VerificationError
 from scratchnet.testing import Check, check_layer, layer_checks, parametrize_with_checks
+from scratchnet.verify import VerificationError
+from scratchnet.verify.replay import replay
 
 CASES = [
     {"kernel_size": 3, "padding": 1},
@@ -48,16 +49,16 @@ def test_conforms_for_other_arguments(arguments: dict) -> None:
 
 
 def test_the_kernels_run_unless_a_backend_is_named() -> None:
-    assert kernels.library() is not None, "not compiled: is there a C++ compiler?"
+    assert kernels.available() is True
     layer = DepthwiseConv2d(5, 3)
     for choice, expected in [("auto", "depthwise"), ("reference", "reference")]:
         with scratchnet.use_backend(choice), dispatch.trace() as calls:
             layer(IMAGES[0])
-        assert calls == [("conv2d_forward", expected)]
+        assert calls == [("conv2d", expected)]
 
 
 def test_other_layers_may_have_them_too() -> None:
-    choice = "auto+scratchnet_depthwise.kernels:DepthwiseKernels"
+    choice = "auto+depthwise"
     x = torch.randn(1, 6, 8, 8)
     for groups, expected in [(6, {"depthwise"}), (3, {"cpp", "reference"})]:
         layer = scratchnet.Conv2d(6, 6, 3, groups=groups, backend=choice)
@@ -65,10 +66,10 @@ def test_other_layers_may_have_them_too() -> None:
             layer.backward(layer(x))
         assert {name for _, name in calls} <= expected
         why = scratchnet.explain(
-            "conv2d_forward", x, layer.weight, layer.bias, **layer.geometry, backend=choice
+            "conv2d", x, layer.weight, layer.bias, **layer.options, backend=choice
         )
         assert why.backend in expected
-        assert "one channel a group" in why.reasons[choice.partition("+")[2]] or groups == 6
+        assert "one channel a group" in why.reasons["depthwise"] or groups == 6
 
 
 @pytest.mark.parametrize("arguments", CASES, ids=str)
@@ -89,22 +90,25 @@ def test_the_cross_check_finds_a_wrong_kernel(
 ) -> None:
     monkeypatch.setenv("SCRATCHNET_VERIFY", "1")
     monkeypatch.chdir(tmp_path)
-    right = kernels._call
+    right = kernels()
 
-    def wrong(name: str, tensors: list, shape: object) -> None:
-        right(name, tensors, shape)
-        if name == "backward":
-            tensors[3][-1, 2, 0, 1] *= 1.001
+    class Wrong:
+        def __getattr__(self, name: str) -> object:
+            return getattr(right, name)
+
+        def backward(self, *arguments: object) -> None:
+            right.backward(*arguments)
+            arguments[3][-1, 2, 0, 1] *= 1.001
 
     layer = DepthwiseConv2d(5, 3)
     with scratchnet.use_backend("auto"), monkeypatch.context() as patch:
-        patch.setattr(kernels, "_call", wrong)
+        patch.setattr(kernels, "_module", Wrong())
         y = layer(IMAGES[0])
         where = r"1 of 630 elements, the worst at \[1, 2, 0, 1\]"
-        with pytest.raises(VerificationError, match=rf"grad_x .* 'depthwise' .*{where}"):
+        with pytest.raises(VerificationError, match=rf"grad_x .*'depthwise'.*{where}"):
             layer.backward(torch.ones_like(y))
     (path,) = tmp_path.iterdir()
-    assert "conv2d_backward on 'depthwise'" in replay(path)
+    assert "'depthwise'" in replay(path)
 
 
 def test_whole_numbers_give_the_references_bits_on_any_number_of_threads() -> None:

@@ -1,4 +1,4 @@
-"""The layer: checks and parameters here, arithmetic in the kernels or in a backend."""
+"""The layer: a convolution with one channel a group, for which the kernels take part."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scratchnet import Conv2d
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
-from scratchnet.layers import init
-from scratchnet.layers.checks import output_size, pair, positive
-from scratchnet.layers.image_layer import ImageLayer
-
-KERNELS = "scratchnet_depthwise.kernels:DepthwiseKernels"
+from scratchnet.ops.conv import conv2d
 
 
-class DepthwiseConv2d(ImageLayer):
+class DepthwiseConv2d(Conv2d):
     """2-D convolution of each channel with a kernel of its own, as torch.nn.Conv2d with
     groups = in_channels = out_channels.
 
@@ -40,12 +37,6 @@ class DepthwiseConv2d(ImageLayer):
         ArgumentError: an argument is outside its range.
     """
 
-    in_channels: int
-    weight: Tensor
-    grad_weight: Tensor
-    bias: Tensor | None
-    grad_bias: Tensor | None
-
     def __init__(
         self,
         channels: int,
@@ -58,16 +49,10 @@ class DepthwiseConv2d(ImageLayer):
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        positive("DepthwiseConv2d", channels=channels)
-        self.in_channels, self.backend = channels, backend
-        self.kernel_size = pair("DepthwiseConv2d", "kernel_size", kernel_size, least=1)
-        self.stride = pair("DepthwiseConv2d", "stride", stride, least=1)
-        self.padding = pair("DepthwiseConv2d", "padding", padding, least=0)
-        fan_in = self.kernel_size[0] * self.kernel_size[1]
-        shapes = {"weight": (channels, 1, *self.kernel_size), "bias": (channels,)}
-        for name, shape in shapes.items():
-            value = init.uniform_fan_in(shape, fan_in, generator=generator, dtype=dtype)
-            self.add_parameter(name, value if name == "weight" or bias else None)
+        super().__init__(
+            channels, channels, kernel_size, stride, padding, groups=channels, bias=bias,
+            backend=backend, generator=generator, dtype=dtype,
+        )  # fmt: skip
 
     @classmethod
     def example(cls) -> tuple[DepthwiseConv2d, Tensor]:
@@ -78,48 +63,15 @@ class DepthwiseConv2d(ImageLayer):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments that define the layer."""
-        return {
-            "channels": self.in_channels,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "bias": self.bias is not None,
-        }
-
-    @property
-    def geometry(self) -> dict[str, Any]:
-        """The arguments of the backends' convolution that is the same."""
-        return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": (1, 1),
-            "groups": self.in_channels,
-        }
+        given = super().config()
+        shown = ("kernel_size", "stride", "padding", "bias")
+        return {"channels": self.in_channels} | {name: given[name] for name in shown}
 
     def forward_images(self, x: Tensor) -> Tensor:
-        """y = A_W x + b, channel by channel."""
-        output_size(
-            type(self).__name__,
-            (x.shape[2], x.shape[3]),
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=(1, 1),
-        )
+        """As the convolution; where nobody has named a backend, the kernels take part."""
         choice, _ = dispatch.selection(self.backend)
-        if dispatch.is_auto(choice):  # nobody named a backend: the kernels take part
-            choice = f"{choice}+{KERNELS}"
-        call = x, self.weight, self.bias
-        backend = dispatch.resolve("conv2d_forward", *call, backend=choice, **self.geometry)
-        self.save(backend, x)
-        return backend.conv2d_forward(*call, **self.geometry)
-
-    def backward_images(self, grad_y: Tensor) -> Tensor:
-        """∂L/∂x = A_Wᵀ ∂L/∂y;  ∂L/∂W[c,u,v] = Σ_{n,i,j} ∂L/∂y[n,c,i,j] · x[…];  ∂L/∂b = Σ ∂L/∂y."""
-        backend, x = self.saved
-        grads = backend.conv2d_backward(grad_y, x, self.weight, **self.geometry)
-        grad_x, grad_weight, grad_bias = grads
-        self.grad_weight += grad_weight
-        if self.grad_bias is not None:
-            self.grad_bias += grad_bias
-        return grad_x
+        if dispatch.is_auto(choice):
+            choice = f"{choice}+depthwise"
+        y, back = dispatch.run(conv2d, x, self.weight, self.bias, backend=choice, **self.options)
+        self.save(back)
+        return y

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from against_autograd import assert_equals_autograd, tensors
+from drawn import drawn
 from hypothesis import given
-from test_conv import drawn
 
 import scratchnet
 from scratchnet.ops.convolution_cases import CONVOLUTIONS, TRANSPOSED, Case
