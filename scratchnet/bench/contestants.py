@@ -79,6 +79,18 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 class Ours:
     """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
+<<<<<<< HEAD
+    Args:
+        model: is trained.
+        optimizer: of its parameters.
+        backend: to compute with.
+
+    Attributes:
+        loss: of the last step.
+    """
+
+=======
+>>>>>>> core
     def __init__(
         self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
     ) -> None:

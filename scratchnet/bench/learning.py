@@ -18,6 +18,7 @@ from scratchnet.bench.race import Progress, turns
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import Method, score_method
 from scratchnet.errors import ScratchnetError
+from scratchnet.layers.loss import MSE
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
 from scratchnet.training.trainer import DivergedError
@@ -54,6 +55,8 @@ class Learning:
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
         self.config, self.data = config, data
         self.trainer, self.backend = make_trainer(config, data), config.backend or AUTO
+        if not isinstance(self.trainer.loss, MSE):
+            raise ScratchnetError(f"compare learns with the MSE, got --loss {config.loss}")
         self.networks = {name: self._network(name) for name in names}
         self.traces = {name: Trace(config.seed) for name in names}
         self._steps = itertools.count()
@@ -64,6 +67,14 @@ class Learning:
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
         return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
+<<<<<<< HEAD
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs all have finished, their validation included."""
+        return min(len(trace.psnr) for trace in self.traces.values())
+=======
+>>>>>>> core
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the batches that the trainer would see, epoch after epoch without an end."""
@@ -139,6 +150,16 @@ def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int
 
 
 def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+<<<<<<< HEAD
+    name = type(ours).__name__
+    try:
+        kind = getattr(torch.optim, name)
+        made: torch.optim.Optimizer = kind(model.parameters(), **ours.defaults)
+    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
+        raise ScratchnetError(
+            f"torch.optim has no {name} for convolutions to compare with: choose --optimizer sgd "
+            "or adam"
+=======
     """Return the optimizer of the same name and settings for torch's network."""
     name = type(ours).__name__
     try:
@@ -149,5 +170,6 @@ def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.opt
         raise ScratchnetError(
             f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
             "--optimizer sgd or adam"
+>>>>>>> core
         ) from error
     return made
