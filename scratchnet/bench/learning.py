@@ -41,12 +41,7 @@ class Trace:
 
 
 class Learning:
-    """The contestants in training, from the same weights, on the same batches.
-
-    Args:
-        config: network, optimizer and all other settings, the seed among them.
-        data: the images.
-        names: of the contestants.
+    """The contestants called ``names`` in training, from the same weights, on the same batches.
 
     Attributes:
         networks, traces: of each contestant, and what was measured so far.
@@ -81,10 +76,7 @@ class Learning:
         return itertools.chain.from_iterable(iter(self.trainer.batches, None))
 
     def step(self, noisy: Tensor, target: Tensor) -> dict[str, tuple[float, float]]:
-        """Let everyone do a step on the same batch, in turns; who begins rotates.
-
-        Returns:
-            Everyone's loss and seconds.
+        """Let everyone do a step on the same batch, in turns; return everyone's loss and seconds.
 
         Raises:
             DivergedError: a loss is no longer finite.
