@@ -79,18 +79,6 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 class Ours:
     """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
-<<<<<<< HEAD
-    Args:
-        model: is trained.
-        optimizer: of its parameters.
-        backend: to compute with.
-
-    Attributes:
-        loss: of the last step.
-    """
-
-=======
->>>>>>> core
     def __init__(
         self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
     ) -> None:
@@ -105,11 +93,6 @@ class Ours:
         self.model.backward_parameters(self.mse.backward())
         self.optimizer.step()
         return self.loss
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
 
 class Torch:
@@ -130,11 +113,6 @@ class Torch:
             self.optimizer.step()
         self.loss = loss.detach()
         return self.loss
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
 
 
 Network = Ours | Torch

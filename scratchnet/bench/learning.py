@@ -18,7 +18,6 @@ from scratchnet.bench.race import Progress, turns
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import Method, score_method
 from scratchnet.errors import ScratchnetError
-from scratchnet.layers.loss import MSE
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
 from scratchnet.training.trainer import DivergedError
@@ -50,8 +49,6 @@ class Learning:
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
         self.config, self.data = config, data
         self.trainer, self.backend = make_trainer(config, data), config.backend or AUTO
-        if not isinstance(self.trainer.loss, MSE):
-            raise ScratchnetError(f"compare learns with the MSE, got --loss {config.loss}")
         self.networks = {name: self._network(name) for name in names}
         self.traces = {name: Trace(config.seed) for name in names}
         self._steps = itertools.count()
@@ -62,14 +59,6 @@ class Learning:
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
         return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
-<<<<<<< HEAD
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs all have finished, their validation included."""
-        return min(len(trace.psnr) for trace in self.traces.values())
-=======
->>>>>>> core
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the batches that the trainer would see, epoch after epoch without an end."""
@@ -83,8 +72,8 @@ class Learning:
         """
         trainer, number = self.trainer, next(self._steps)
         rate = trainer.schedule(number, trainer.steps_per_epoch * trainer.epochs)
-        for network in self.networks.values():
-            network.learn_at(trainer.base_lr * rate)
+        for group in itertools.chain(*(n.optimizer.param_groups for n in self.networks.values())):
+            group["lr"] = trainer.base_lr * rate
         ways = {name: partial(one.step, noisy, target) for name, one in self.networks.items()}
         seconds = turns(ways, number, warm=False)
         losses = {name: float(network.loss) for name, network in self.networks.items()}
@@ -142,16 +131,6 @@ def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int
 
 
 def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-<<<<<<< HEAD
-    name = type(ours).__name__
-    try:
-        kind = getattr(torch.optim, name)
-        made: torch.optim.Optimizer = kind(model.parameters(), **ours.defaults)
-    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
-        raise ScratchnetError(
-            f"torch.optim has no {name} for convolutions to compare with: choose --optimizer sgd "
-            "or adam"
-=======
     """Return the optimizer of the same name and settings for torch's network."""
     name = type(ours).__name__
     try:
@@ -162,6 +141,5 @@ def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.opt
         raise ScratchnetError(
             f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
             "--optimizer sgd or adam"
->>>>>>> core
         ) from error
     return made

@@ -13,20 +13,12 @@ from typing import Any
 import torch
 
 import scratchnet
-<<<<<<< HEAD
-from scratchnet import backends, layers, models, optim
-=======
 from scratchnet import backends, layers, models, ops, optim
->>>>>>> core
 from scratchnet.backends.dispatch import selection
 from scratchnet.data import noise
 from scratchnet.errors import PluginError
 from scratchnet.layers import loss
-<<<<<<< HEAD
-from scratchnet.ops import extension
-=======
 from scratchnet.ops.extension import extension
->>>>>>> core
 from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
@@ -56,36 +48,6 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
-<<<<<<< HEAD
-        "build": build,
-        "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": _plugins(backends.registry, _available),
-        "layers": _plugins(layers.registry, lambda name: True),
-        **{
-            kind: _plugins(registry, lambda name: True)
-            for kind, registry in (
-                ("losses", loss.registry),
-                ("networks", models.registry),
-                ("optimizers", optim.registry),
-                ("schedules", schedule.registry),
-                ("noise", noise.registry),
-            )
-        },
-        "models": models.names(),
-        "problems": [line for r in Registry.all.values() for line in r.problems()],
-        "weights": sorted(checkpoint.shipped()),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """The facts, the processor, and how busy the machine was before."""
-    kernels = extension.how() if extension.available() is True else extension.available()
-    return {
-        **facts(),
-        "processor": processor(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-=======
->>>>>>> core
         "kernels": str(kernels).removeprefix("runs, "),
         "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
