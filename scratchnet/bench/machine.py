@@ -52,7 +52,7 @@ def machine() -> dict[str, Any]:
         "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
         "backends": [
-            {**r, "available": _available(r["name"])} for r in _plugins(backends.registry)
+            {**r, "available": availability(r["name"])} for r in _plugins(backends.registry)
         ],
         "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
         "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
@@ -108,13 +108,14 @@ def _implemented(name: str) -> dict[str, Any]:
         return {"available": str(error), "signature": name, "backends": []}
     found = []
     for backend in backends.names():
-        own = backends.get(backend).implementation(op) if _available(backend) is True else None
+        own = backends.get(backend).implementation(op) if availability(backend) is True else None
         if own is not None and own.available() is True:
             found.append(backend)
     return {"signature": op.signature, "backends": found}
 
 
-def _available(name: str) -> bool | str:
+def availability(name: str) -> bool | str:
+    """Whether the backend of this name is available, or why not."""
     try:
         return backends.get(name).available()
     except PluginError as error:
