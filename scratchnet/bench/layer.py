@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet.backends import dispatch, registry
+from scratchnet import backends
+from scratchnet.backends import dispatch
 from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
-from scratchnet.bench.machine import available
+from scratchnet.bench.machine import availability
 from scratchnet.errors import BackendError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
@@ -108,7 +109,7 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for name in (AUTO, *(name for name in registry.names() if available(name) is True)):
+    for name in (AUTO, *(b for b in backends.names() if availability(b) is True)):
         with dispatch.trace() as calls, suppress(BackendError):  # who cannot run it says why later
             _ours(subject, name, True, 1).run()
         if calls not in found.values():

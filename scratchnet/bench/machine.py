@@ -51,7 +51,9 @@ def machine() -> dict[str, Any]:
         "kernels": str(kernels).removeprefix("runs, "),
         "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": [{**r, "available": available(r["name"])} for r in _plugins(backends.registry)],
+        "backends": [
+            {**r, "available": availability(r["name"])} for r in _plugins(backends.registry)
+        ],
         "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
         "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
         "models": models.names(),
@@ -106,14 +108,14 @@ def _implemented(name: str) -> dict[str, Any]:
         return {"available": str(error), "signature": name, "backends": []}
     found = []
     for backend in backends.names():
-        own = backends.get(backend).implementation(op) if available(backend) is True else None
+        own = backends.get(backend).implementation(op) if availability(backend) is True else None
         if own is not None and own.available() is True:
             found.append(backend)
     return {"signature": op.signature, "backends": found}
 
 
-def available(name: str) -> bool | str:
-    """True if a backend can be used here, else why not."""
+def availability(name: str) -> bool | str:
+    """Whether the backend of this name is available, or why not."""
     try:
         return backends.get(name).available()
     except PluginError as error:
