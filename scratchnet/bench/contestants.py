@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,8 @@ RECOMPILATIONS = 64
 
 T = TypeVar("T")
 
-Both = tuple[Tensor, Sequence[Tensor | None]]
-"""An output, and the gradients of all that went into it."""
+Both = tuple[Any, Sequence[Tensor | None]]
+"""An output or a tuple of them, and the gradients of all that went into it."""
 
 
 def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
@@ -46,25 +46,26 @@ def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
 
 
 def by_autograd(
-    compute: Callable[..., Tensor], leaves: Mapping[str, Tensor], grad_y: Tensor
+    compute: Callable[[], Any], leaves: Mapping[str, Tensor], grad_ys: Sequence[Tensor]
 ) -> Contestant:
-    """Return a forward and backward by autograd, of ``leaves``; ``compute`` takes them, or some."""
+    """Return a forward and, if there are gradients of the outputs, a backward by autograd."""
     values = [leaf.requires_grad_() for leaf in leaves.values()]
 
     def run() -> Both:
-        with torch.enable_grad():
-            y = compute(*values)
-        return y.detach(), torch.autograd.grad(y, values, grad_y, allow_unused=True)
+        with torch.set_grad_enabled(bool(grad_ys)):
+            y = compute()
+        grads = torch.autograd.grad(y, values, grad_ys, allow_unused=True) if grad_ys else ()
+        return y, grads
 
     return by_hand(run, list(leaves))
 
 
-def named(
-    what: str, names: Sequence[str], found: Tensor, gradients: Sequence[Tensor | None]
-) -> Outcome:
+def named(what: str, names: Sequence[str], found: Any, grads: Sequence[Tensor | None]) -> Outcome:
     """Return ``found``, which is ``what``, and the gradients by their names."""
-    grads = zip(names, gradients, strict=True)
-    return {what: found, **{f"gradient of {name}": g for name, g in grads if g is not None}}
+    several = {f"{what} {i}": y for i, y in enumerate(found)} if isinstance(found, tuple) else {}
+    outputs = {name: y.detach() for name, y in (several or {what: found}).items()}
+    by_name = zip(names, grads, strict=True)
+    return outputs | {f"gradient of {name}": g for name, g in by_name if g is not None}
 
 
 def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
