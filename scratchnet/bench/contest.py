@@ -23,8 +23,7 @@ class Contestant:
     """One way to compute it.
 
     Attributes:
-        run: do it once: this is what is timed. Returns the seconds, as a float, where it keeps
-            time itself; whatever else it returns is ignored.
+        run: do it once: this is what is timed; a float that it returns is taken as the seconds.
         outcome: return what comes out of it, of any dtype; called once, before the first ``run``.
         close: end a process that it holds.
     """

@@ -20,8 +20,6 @@ from scratchnet.layers.module import Module
 
 STEPS = 4
 """Steps whose losses are compared before anything is timed."""
-RECOMPILATIONS = 64
-"""More than a benchmark compiles; beyond torch's own limit of 8 steps would run uncompiled."""
 
 T = TypeVar("T")
 
@@ -32,11 +30,11 @@ Both = tuple[Any, Sequence[Tensor | None]]
 def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
     """Return a forward without gradients."""
 
-    def run() -> Tensor:
+    def run() -> Both:
         with torch.no_grad():
-            return compute(x)
+            return compute(x), ()
 
-    return Contestant(run, lambda: {"output": run()})
+    return by_hand(run, [])
 
 
 def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
@@ -159,7 +157,8 @@ def compile_now(net: nn.Module, run: Callable[[], object]) -> None:
     a ScratchnetError if it cannot be compiled here.
     """
     before = [p.detach().clone() for p in net.parameters()]
-    limits = {"recompile_limit": RECOMPILATIONS, "fail_on_recompile_limit_hit": True}
+    # more than a benchmark compiles; beyond torch's own limit of 8 steps would run uncompiled
+    limits = {"recompile_limit": 64, "fail_on_recompile_limit_hit": True}
     try:
         with torch._dynamo.config.patch(limits):
             run()

@@ -13,23 +13,12 @@ from typing import Any
 import torch
 
 import scratchnet
-from scratchnet import backends, layers, models, ops, optim
+from scratchnet import backends, models, ops
 from scratchnet.backends.dispatch import selection
-from scratchnet.data import noise
 from scratchnet.errors import PluginError
-from scratchnet.layers import loss
 from scratchnet.ops.extension import extension
-from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
-
-_OTHERS: dict[str, Registry[Any]] = {
-    "losses": loss.registry,
-    "networks": models.registry,
-    "optimizers": optim.registry,
-    "schedules": schedule.registry,
-    "noise": noise.registry,
-}
 
 
 def machine() -> dict[str, Any]:
@@ -51,13 +40,8 @@ def machine() -> dict[str, Any]:
         "kernels": str(kernels).removeprefix("runs, "),
         "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": [
-            {**r, "available": availability(r["name"])} for r in _plugins(backends.registry)
-        ],
-        "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
-        "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
+        **{group.removeprefix("scratchnet."): _plugins(r) for group, r in Registry.all.items()},
         "models": models.names(),
-        **{kind: _plugins(found) for kind, found in _OTHERS.items()},
         "problems": [line for r in Registry.all.values() for line in r.problems()],
         "weights": sorted(checkpoint.shipped()),
     }
@@ -128,5 +112,7 @@ def _plugins(found: Registry[Any]) -> list[dict[str, Any]]:
     for name in found.names():
         with suppress(PluginError):  # claimed twice: among the problems
             info = found.info(name)
-            rows.append({key: getattr(info, key) for key in shown})
+            row = {key: getattr(info, key) for key in shown}
+            row["available"] = availability(name) if found is backends.registry else True
+            rows.append(row | (_implemented(name) if found is ops.registry else {}))
     return rows

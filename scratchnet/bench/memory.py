@@ -34,9 +34,7 @@ _MEASURE = "from scratchnet.bench.memory import main; main()"
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process, in bytes: before the first step, when everything was imported,
-    built and used once, and the most during a few steps.
-    """
+    """Resident memory of a process, in bytes: before the first of a few steps, and their peak."""
 
     before: int
     peak: int

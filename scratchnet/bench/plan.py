@@ -79,15 +79,12 @@ class Plan:
         if self.rounds is not None and self.rounds < 1:
             raise ArgumentError(f"rounds is expected to be at least 1, got {self.rounds}")
         alone = [what for what in ("layer", "op") if getattr(self, what) is not None]
-        if alone and [*alone[1:], *self.sections]:
+        if alone and (extra := [*alone[1:], *self.sections]):
             raise ArgumentError(
-                f"one {alone[0]} is measured by itself: leave out "
-                + ", ".join([*alone[1:], *self.sections])
+                f"one {alone[0]} is measured by itself: leave out {', '.join(extra)}"
             )
         if not any(self.shapes in name for name in SHAPES):
-            raise ArgumentError(
-                f"no shape contains {self.shapes!r}: known are " + "; ".join(SHAPES)
-            )
+            raise ArgumentError(f"no shape contains {self.shapes!r}: known are {'; '.join(SHAPES)}")
 
     def over(self, section: str) -> list[tuple[int, int]]:
         """The (batch, threads) that the section covers."""

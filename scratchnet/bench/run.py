@@ -101,9 +101,9 @@ class Bench:
         self.subjects: list[layer.Subject] = []
         if plan.layer is not None:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
-        self.calls = (
-            [] if plan.op is None else operation.cases(plan.op, plan.arguments, plan.inputs)
-        )
+        self.calls: list[Any] = []
+        if plan.op is not None:
+            self.calls = operation.cases(plan.op, plan.arguments, plan.inputs)
         planned = {section: list(self._cases(section)) for section in plan.running}
         self.cases = {section: cases for section, cases in planned.items() if cases}
         self.memory = {

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from scratchnet.cli import options
 from scratchnet.cli.options import option
 from scratchnet.errors import ScratchnetError
-
-if TYPE_CHECKING:
-    from scratchnet.training.config import TrainConfig
 
 TRAINING = "Training"
 
@@ -93,10 +90,11 @@ def compare(
     from scratchnet.cli.progress import bar
     from scratchnet.cli.tables import table
     from scratchnet.training import rundir, sources
+    from scratchnet.training.config import start_from
 
     if out is not None:
         rundir.check_out(out, force=force)
-    settings = _settings(preset_name, config).with_options(
+    settings = start_from(preset_name, config, bench.DEFAULTS).with_options(
         epochs=epochs, model=model, optimizer=optimizer, lr=lr, momentum=momentum,
         model_args=options.key_values(model_arg) if model_arg else None,
         batch_size=batch_size, dtype=dtype, seed=seed,
@@ -139,14 +137,3 @@ def compare(
         raise ScratchnetError(
             "scratchnet and torch.nn do not compute the same: `scratchnet check` tests each layer"
         )
-
-
-def _settings(preset_name: str | None, config: Path | None) -> TrainConfig:
-    from scratchnet.bench import DEFAULTS
-    from scratchnet.training.config import load_config, preset
-
-    if config is None:
-        return DEFAULTS if preset_name is None else preset(preset_name)
-    if preset_name is None:
-        return load_config(config)
-    raise ScratchnetError("give either --preset or --config: each is a complete set of settings")

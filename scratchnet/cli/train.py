@@ -9,7 +9,7 @@ import typer
 
 from scratchnet.cli import options
 from scratchnet.errors import ScratchnetError
-from scratchnet.training.config import PRESETS, TrainConfig, load_config, preset
+from scratchnet.training.config import PRESETS, TrainConfig, preset, start_from
 
 RUN, MODEL, OPTIMIZER = "Run", "Network", "Optimizer"
 
@@ -272,13 +272,10 @@ def _settings(
 
     if resume and out is not None:
         return runs.resumable(out)
-    if preset_name is not None and config is not None:
-        raise ScratchnetError(
-            "give either --preset or --config: each is a complete set of settings"
-        )
+    found = start_from(preset_name, config, preset("quick"))
     if out is not None:
         rundir.check_out(out, force=force)
-    return load_config(config) if config is not None else preset(preset_name or "quick")
+    return found
 
 
 def _only_for_resume(

@@ -232,6 +232,17 @@ def preset(name: str) -> TrainConfig:
     return PRESETS[name][1]
 
 
+def start_from(name: str | None, path: Path | None, default: TrainConfig) -> TrainConfig:
+    """The preset called ``name``, or the settings in a file, or ``default``; errors as of both."""
+    if name is not None and path is not None:
+        raise ScratchnetError(
+            "give either --preset or --config: each is a complete set of settings"
+        )
+    if path is not None:
+        return load_config(path)
+    return default if name is None else preset(name)
+
+
 _TAKEN = {"dampening": ("sgd",), "betas": ("adam",), "eps": ("adam",)}
 
 
