@@ -35,7 +35,7 @@ def test_the_guide_can_be_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert "FAILED" not in text
     assert any("Swish(beta=2.0)" in text for text in printed.values())
     assert any("torch.Size([1, 3, 32, 32])" in text for text in printed.values())
-    assert any("fast-swish: kernel (chosen by default)" in text for text in printed.values())
+    assert any("fast-swish: cpp (chosen by default)" in text for text in printed.values())
 
     assert (folders[0] / "desk" / "swish-run" / "model.safetensors").is_file()
 

@@ -69,12 +69,15 @@ def test_the_projects_own_suite_runs_on_them(desk: tuple[FreshEnvironment, Path]
     """On the installed backend; and a faulty one shows that it is the one named that runs."""
     environment, folder = desk
     tests = Path(__file__).parent
-    parts = ("conv", "conv_transposed", "upsampling", "sequential", "training", "dispatch")
-    files = " ".join(str(tests / f"test_{part}.py") for part in parts)
+    parts = ("conv", "conv_transposed", "upsampling", "sequential")
+    files = " ".join(str(tests / "layers" / f"test_{part}.py") for part in parts)
+    files += f" {tests / 'test_training.py'} {tests / 'backends' / 'test_dispatch.py'}"
     out = environment.run(f"pytest -p no:cacheprovider --backend aten {files}", folder)
     assert re.search(r"^\d{3} passed in", out, re.MULTILINE), out
-    faulty = f"--backend mutants.backends:AveragedUpsampling {tests / 'test_upsampling.py'}"
-    out = environment.run(f"! PYTHONPATH={tests} pytest -x -p no:cacheprovider {faulty}", folder)
+    faulty = "--backend mutants.backends:AveragedUpsampling"
+    file = tests / "layers" / "test_upsampling.py"
+    command = f"! PYTHONPATH={tests} pytest -x -p no:cacheprovider {faulty} {file}"
+    out = environment.run(command, folder)
     assert "1 failed" in out
 
 
@@ -85,6 +88,7 @@ def test_a_new_plugin_is_complete(kind: str, tmp_path: Path) -> None:
     assert {"pyproject.toml", "README.md", "src/my_own_thing/__init__.py"} <= files
     assert "tests/test_my_own_thing.py" in files
     assert ("csrc/my_own_thing.cpp" in files) == (kind == "kernel")
+    assert ("src/my_own_thing/op.py" in files) == (kind == "kernel")
     for path in folder.rglob("*"):
         if path.is_file():
             text = path.read_text()
@@ -103,6 +107,10 @@ def test_a_new_plugin_is_complete(kind: str, tmp_path: Path) -> None:
         ("class", "layer", "got 'class'"),
         ("torch", "layer", "there is a module 'torch' already"),
         ("taken", "layer", "taken exists: choose another name"),
+        ("Conv2d", "layer", "'Conv2d' is taken: 'Conv2d' of scratchnet.layers is scratchnet.lay"),
+        ("conv-2d", "kernel", "'conv-2d' is taken: "),
+        ("max_pool2d", "backend", "'max_pool2d' is taken: 'max_pool2d' of scratchnet.ops is"),
+        ("cpp", "layer", "'cpp' is taken: 'cpp' of scratchnet.backends is"),
         ("fine", "kernl", "one of layer, kernel, backend, got 'kernl'"),
     ],
 )
@@ -111,3 +119,35 @@ def test_a_name_that_cannot_be(name: str, kind: str, message: str, tmp_path: Pat
     with pytest.raises(ArgumentError, match=message):
         new_plugin.write(name, kind, into=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_kernel_that_does_not_compile_is_not_installed(tmp_path: Path) -> None:
+    """Without a compiler it is, on the fallback, which `check` does not take for the kernel."""
+    environment = FreshEnvironment(tmp_path / "env")
+    environment.run("scratchnet new-plugin fast-swish --kind kernel", tmp_path)
+    install = "pip install --no-build-isolation ./fast-swish 2>&1"
+
+    source = tmp_path / "fast-swish" / "csrc" / "fast_swish.cpp"
+    right = source.read_text()
+    source.write_text(right.replace("double total = 0;", "double total = 0"))
+    said = environment.run(f"! {install}", tmp_path)
+    assert "csrc/fast_swish.cpp:" in said
+    assert "error: expected" in said
+    assert "Successfully installed" not in said
+
+    source.write_text(right)
+    said = environment.run(f"CXX=no-such-compiler {install} -v", tmp_path)
+    reason = "no C++ compiler: 'no-such-compiler' was not found"
+    assert f"fast_swish: installing WITHOUT the C++ kernels: {reason}" in said
+    said = environment.run("! scratchnet check fast-swish -q", tmp_path)
+    assert re.findall("FAILED (\\S+)", said) == ["kernels", "fast-swish/available"]
+    assert said.count(reason) == 2
+    said = environment.run("scratchnet check fast-swish -q --backend reference", tmp_path)
+    assert "FAILED" not in said
+    code = (
+        "import fast_swish, scratchnet, torch\n"
+        "print(scratchnet.explain(fast_swish.FastSwish(), torch.ones(3)))"
+    )
+    said = environment.run(f'python -c "{code}"', tmp_path)
+    assert said.startswith("fast-swish: reference (chosen by default)")
+    assert f"cpp        the C++ extension of fast_swish was left out ({reason})" in said

@@ -1,9 +1,8 @@
 """How fast scratchnet is on this machine, and everybody else, measured side by side.
 
-Scratchnet, torch and others compute the same thing, are checked for equality, and are timed in
-turns within one process. :class:`Plan` says what is to be measured, and :class:`Bench` measures
-it. :func:`compare` trains the same network twice, with hand-written gradients here and with
-torch.nn and autograd there. :func:`write_report` keeps what either found out.
+All compute the same thing, are checked for equality, and are timed in turns within one process.
+:class:`Plan` says what is to be measured, and :class:`Bench` measures it. :func:`compare` trains
+the same network here and in torch.nn. :func:`write_report` keeps what either found out.
 """
 
 from scratchnet.bench.comparison import Comparison

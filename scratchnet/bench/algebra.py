@@ -17,11 +17,8 @@ from scratchnet.layers.upsampling import Upsampling
 
 
 class BoxedUpsampling(nn.Module):
-    """Upsampling by s and a convolution with padding p, as a transposed convolution with stride s,
-    cropped by K − 1 − p, and an s×s box sum; with copies of a layer's weights.
-
-    Raises:
-        ArgumentError: the layer has stride, dilation or groups, or p is larger than K − 1.
+    """Upsampling by s and a convolution with padding p, without stride, dilation and groups, as a
+    transposed convolution with stride s, cropped by K − 1 − p ≥ 0, and an s×s box sum.
     """
 
     def __init__(self, layer: Upsampling) -> None:

@@ -49,12 +49,9 @@ class Comparison:
         config: the settings of the trainings.
         data: the images; of the JSON only where they come from, and how many there are.
         noisy_psnr: of the noisy validation images themselves, in dB.
-        losses: of the first steps, in float64.
-        gradients: of the first step, in float32, a row for each parameter.
+        losses, gradients: of the first steps, in float64; of the first step, in float32.
         traces: for each contestant, scratchnet first, a trace for each seed.
         memory: for each contestant; empty if it was not asked for.
-        machine: what it ran on.
-        interrupted: whether it was ended early.
         methods: the contestants as trained with the first seed, as denoisers; not part of the JSON.
     """
 

@@ -66,8 +66,6 @@ class Case:
 class Contest:
     """What came out of a case: seconds of every round of those that computed the right thing, and
     why others were left out; those that ran and computed something else are ``wrong``.
-
-    The fastest round says what the machine can do undisturbed, the median what one gets.
     """
 
     case: Case

@@ -94,11 +94,6 @@ class Ours:
         self.optimizer.step()
         return self.loss
 
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-
 
 class Torch:
     """The same by torch.nn, autograd and torch.optim; images are brought into a memory format."""
@@ -119,11 +114,6 @@ class Torch:
         self.loss = loss.detach()
         return self.loss
 
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-
 
 Network = Ours | Torch
 
@@ -142,9 +132,8 @@ def gradients(model: Module | nn.Module) -> list[Tensor]:
 def first_steps(
     run: Callable[[], Tensor], gradients: Callable[[], Sequence[Tensor]], steps: int = STEPS
 ) -> tuple[Tensor, list[Tensor]]:
-    """Do some steps; return the loss before each, and the gradients of the first.
-
-    That the later losses agree shows that the updates do.
+    """Do some steps; return the loss before each, which shows that the updates are right, and the
+    gradients of the first.
     """
     losses = [run().detach().clone()]
     first = [grad.detach().clone() for grad in gradients()]
@@ -169,10 +158,8 @@ def laid_out(tensor: Tensor, channels_last: bool) -> Tensor:
 
 
 def compile_now(net: nn.Module, run: Callable[[], object]) -> None:
-    """Let a compiled network run once, which takes a minute, without an effect on its parameters.
-
-    Raises:
-        ScratchnetError: it cannot be compiled here.
+    """Let a compiled network run once, which takes a minute, without an effect on its parameters;
+    a ScratchnetError if it cannot be compiled here.
     """
     before = [p.detach().clone() for p in net.parameters()]
     limits = {"recompile_limit": RECOMPILATIONS, "fail_on_recompile_limit_hit": True}

@@ -63,15 +63,14 @@ def compare(
         data: the images; they are the same for every seed.
         seeds: trainings of each, with the seeds ``config.seed``, ``config.seed + 1``, ...
         torch_seeds: for torch.nn fewer, from the first; None for as many.
-        layouts: torch.nn's memory layouts, ``"contiguous"`` and ``"channels-last"``, each a
-            contestant.
+        layouts: torch.nn's, ``"contiguous"`` and ``"channels-last"``, each a contestant.
         with_memory: measure peak memory, in a process for each contestant.
         on_progress: told of progress.
 
     Ctrl-C ends it early: what is complete is returned, trainings, or the first training's epochs.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before the first epoch was done.
+        KeyboardInterrupt: before the first epoch was done.
         ArgumentError: a number of seeds below 1, more for torch.nn than in all, or a wrong layout.
         DivergedError: a loss is no longer finite.
     """
@@ -80,10 +79,8 @@ def compare(
     names = [OURS, *(name for layout, name in LAYOUTS.items() if layout in layouts)]
     torch_seeds = seeds if torch_seeds is None else torch_seeds
     if not 1 <= torch_seeds <= seeds:
-        raise ArgumentError(
-            "expected at least 1 seed, and at most as many for torch.nn; "
-            f"got {seeds} and {torch_seeds}"
-        )
+        given = f"got {seeds} and {torch_seeds}"
+        raise ArgumentError(f"expected at least 1 seed, and at most as many for torch.nn; {given}")
     losses = first_losses(config, data, on_progress)
     first = first_gradients(config, data, names)
     trainings: list[Learning] = []

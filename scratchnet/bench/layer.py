@@ -44,8 +44,7 @@ class Subject:
 
     Attributes:
         layer: in training mode; contestants take copies.
-        x: the input.
-        grad_y: a gradient of the output.
+        x, grad_y: the input, and a gradient of the output.
     """
 
     layer: Module

@@ -40,12 +40,7 @@ class Trace:
 
 
 class Learning:
-    """The contestants in training, from the same weights, on the same batches.
-
-    Args:
-        config: network, optimizer and all other settings, the seed among them.
-        data: the images.
-        names: of the contestants.
+    """The contestants called ``names`` in training, from the same weights, on the same batches.
 
     Attributes:
         networks, traces: of each contestant, and what was measured so far.
@@ -70,18 +65,15 @@ class Learning:
         return itertools.chain.from_iterable(iter(self.trainer.batches, None))
 
     def step(self, noisy: Tensor, target: Tensor) -> dict[str, tuple[float, float]]:
-        """Let everyone do a step on the same batch, in turns; who begins rotates.
-
-        Returns:
-            Everyone's loss and seconds.
+        """Let everyone do a step on the same batch, in turns; return everyone's loss and seconds.
 
         Raises:
             DivergedError: a loss is no longer finite.
         """
         trainer, number = self.trainer, next(self._steps)
         rate = trainer.schedule(number, trainer.steps_per_epoch * trainer.epochs)
-        for network in self.networks.values():
-            network.learn_at(trainer.base_lr * rate)
+        for group in itertools.chain(*(n.optimizer.param_groups for n in self.networks.values())):
+            group["lr"] = trainer.base_lr * rate
         ways = {name: partial(one.step, noisy, target) for name, one in self.networks.items()}
         seconds = turns(ways, number, warm=False)
         losses = {name: float(network.loss) for name, network in self.networks.items()}

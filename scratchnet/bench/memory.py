@@ -48,12 +48,8 @@ class Memory:
 
 
 def measure(name: str, make: Callable[[int], Contestant], images: int, threads: int) -> Memory:
-    """Let a contestant do a few steps in a new Python process, and return what it needed.
-
-    Args:
-        name: the contestant's.
-        make: returns it, ready to work on so many images; it is pickled.
-        images, threads: how many.
+    """Let a contestant, which ``make`` makes to work on so many images, do a few steps in a new
+    Python process, and return what it needed.
 
     Raises:
         ScratchnetError: it cannot be pickled, or the process fails.

@@ -27,14 +27,7 @@ Back = Callable[[Tensor], Sequence[Tensor | None]]
 
 @dataclass(frozen=True)
 class Call:
-    """An operation and what it works on.
-
-    Attributes:
-        op: its name.
-        shapes: of its tensors; they hold normal numbers, the same each time.
-        dtype: of all.
-        options: its keyword arguments.
-    """
+    """An operation by name, on normal numbers of these shapes, the same each time, with options."""
 
     op: str
     shapes: Sequence[Sequence[int]]

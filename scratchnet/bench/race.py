@@ -26,11 +26,7 @@ BLOCK = 5
 
 
 def check(outcome: Outcome, expected: Outcome) -> None:
-    """Compare what a contestant computed with what it should have.
-
-    Raises:
-        ConformanceError: something is missing, has another shape, or is too far away.
-    """
+    """Raise ConformanceError where a contestant computed something else than it should have."""
     if set(outcome) != set(expected):
         raise ConformanceError(f"expected {sorted(expected)}, got {sorted(outcome)}")
     for name, exact in expected.items():
@@ -60,14 +56,8 @@ def turns(
 
 
 class Race(ExitStack):
-    """Some cases, ready to be timed, in a ``with`` block, which ends what contestants hold.
-
-    Args:
-        cases: what to measure; contestants are made, checked and warmed up here.
-        on_progress: told which case is being prepared.
-
-    Attributes:
-        contests: what is known of each case so far.
+    """Some cases in a ``with`` block, which ends what contestants hold: they are made, checked and
+    warmed up here, then timed; ``contests`` is what is known of each case so far.
     """
 
     def __init__(self, cases: Sequence[Case], on_progress: Progress) -> None:

@@ -14,12 +14,10 @@ from scratchnet.report import html
 
 
 def write_report(result: Result | Comparison, out: str | Path) -> None:
-    """Write a report into a directory, each file atomically.
+    """Write a report into a directory, made if it is missing, each file atomically.
 
-    Args:
-        result: of a benchmark: ``bench.txt`` (the tables), ``bench.png`` and ``bench.json``; or of
-            a comparison: ``report.html``, ``compare.png``, ``samples.png`` and ``compare.json``.
-        out: the directory; made if it is missing.
+    Of a benchmark ``bench.txt`` (the tables), ``bench.png`` and ``bench.json``; of a comparison
+    ``report.html``, ``compare.png``, ``samples.png`` and ``compare.json``.
 
     Raises:
         ScratchnetError: if something cannot be written.

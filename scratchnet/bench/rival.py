@@ -34,11 +34,8 @@ class Step(Protocol):
 
 @runtime_checkable
 class Rival(Protocol):
-    """Who else can do the training step of the paper's network.
-
-    Attributes:
-        name: in tables and figures.
-        section: of the benchmark that it takes part in: ``"step"`` or ``"course"``.
+    """Who else can do the training step of the paper's network, in the section ``"step"`` or
+    ``"course"``.
     """
 
     name: str

@@ -27,10 +27,7 @@ class Result:
     """Everything that was measured.
 
     Attributes:
-        plan: what was to be measured.
-        command: the command line, for the record.
-        machine: what it ran on.
-        contests: of all sections.
+        plan, command, machine: what was to be measured, how, and on what.
         memory, no_memory: by title and contestant the bytes needed, or why that is not known.
         sgemm: GFLOP/s of matrix products by number of threads.
         subjects: the layer with its inputs, in words.
@@ -85,9 +82,6 @@ class Result:
 class Bench:
     """A plan made ready: every case, and every measurement of memory.
 
-    Args:
-        plan: what to measure.
-
     Raises:
         ScratchnetError: a layer, a backend or a rival is not there, or not as it is asked for.
     """
@@ -123,14 +117,11 @@ class Bench:
         return rounds + MEMORY_WORK * sum(len(case.contestants) for case in self.memory.values())
 
     def run(self, command: str, on_progress: Progress = lambda done, what: None) -> Result:
-        """Measure; Ctrl-C ends it early, and what was timed by then is returned.
-
-        Args:
-            command: the command line, for the record.
-            on_progress: told of progress.
+        """Measure; ``command`` is for the record. Ctrl-C ends it early: what was timed by then is
+        returned.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C before anything was timed.
+            KeyboardInterrupt: before anything was timed.
         """
         result = Result(
             self.plan,
@@ -176,16 +167,15 @@ class Bench:
     def _cases(self, section: str) -> Iterator[Case]:
         plan, names = self.plan, list(self.plan.backends) or [AUTO]
         each, counts = plan.over(section), sorted({t for _, t in plan.over(section)})
-        dtype = torch.float64 if section == "float64" else plan.dtype
+        dtypes = {"float64": torch.float64, "course": torch.float32}
+        dtype = dtypes.get(section, plan.dtype)
         rivals = [other for other in self.rivals if other.section == section]
         for batch, n in each:
-            if section in ("step", "inference", "float64"):
+            if section in ("step", "inference", "float64", "course"):
                 compiled = plan.compiled and section != "float64"
                 yield step.case(
                     section, batch, n, dtype, backends=names, compiled=compiled, rivals=rivals
                 )
-            elif section == "course":
-                yield step.course_case(batch, n, rivals)
         for n in counts:
             if section in ("convolutions", "float64"):
                 yield from operation.convolutions(

@@ -83,7 +83,8 @@ def case(
     rivals: Sequence[Rival] = (),
 ) -> Case:
     """The training step (forward, MSE, backward of all parameters, SGD); in "inference" the forward
-    alone. Each of ``backends`` makes a contestant, and the first is what others are compared with.
+    alone. Each of ``backends`` makes a contestant, and the first is what others are compared with;
+    in "course" it is the backend `reference`, in float32 and float64, and first programs.
     """
     trains = section != "inference"
     make: dict[str, Callable[[int], Contestant]] = {
@@ -91,23 +92,14 @@ def case(
     }
     names = [*TORCH, *(COMPILED if compiled else [])]
     make |= {name: partial(torchs, name, dtype, trains) for name in names}
-    make |= {other.name: partial(_rival, other, dtype) for other in rivals}
     what = "training step" if trains else "inference"
     title = f"{what}, batch {batch}, {setting(threads, dtype)}"
+    if section == "course":
+        both, reference = (torch.float32, torch.float64), our_name("reference")
+        make = {f"{reference}, {short(d)}": partial(ours, "reference", d, True) for d in both}
+        title = f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}"
+    make |= {other.name: partial(_rival, other, dtype) for other in rivals}
     return Case(section, title, threads, dtype, make, partial(_exact, trains, batch), batch)
-
-
-def course_case(batch: int, threads: int, rivals: Sequence[Rival] = ()) -> Case:
-    """The training step by the backend `reference`, against first programs for the same network."""
-    name = our_name("reference")
-    make: dict[str, Callable[[int], Contestant]] = {
-        f"{name}, {short(dtype)}": partial(ours, "reference", dtype, True)
-        for dtype in (torch.float32, torch.float64)
-    }
-    make |= {other.name: partial(_rival, other, torch.float64) for other in rivals}
-    title = f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}"
-    exact = partial(_exact, True, batch)
-    return Case("course", title, threads, torch.float32, make, exact, batch)
 
 
 def gflop(model: Sequential, batch: int, size: int = SIZE) -> float:

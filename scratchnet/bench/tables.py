@@ -17,12 +17,7 @@ UNKNOWN = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A table to print.
-
-    Attributes:
-        head: a heading for each column; the first is to the left, the others to the right.
-        notes: what follows from it, a line each.
-    """
+    """A table to print, its first column to the left, the others to the right; and what follows."""
 
     title: str
     head: Sequence[str]

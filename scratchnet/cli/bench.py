@@ -32,16 +32,12 @@ def bench(
     ] = False,
     batch: Annotated[
         str | None,
-        option(
-            "Images a step.", metavar="N[,N]...", show_default="40, and for `step` 2 and 256, too"
-        ),
+        option("Images a step.", metavar="N[,N]...", show_default="40, for `step` 2 and 256, too"),
     ] = None,
     threads: Annotated[
         str | None,
         option(
-            "Threads to compute with.",
-            metavar="N[,N]...",
-            show_default="one a core, and for `step` a single one, too",
+            "Threads to compute with.", metavar="N[,N]...", show_default="all, for `step` 1, too"
         ),
     ] = None,
     rounds: Annotated[
@@ -65,11 +61,7 @@ def bench(
     ] = None,
     compiled: Annotated[
         bool,
-        option(
-            "Let torch.compile take part in `step` and `inference`: it takes minutes.",
-            CONTESTANTS,
-            "--compile",
-        ),
+        option("Let torch.compile take part, which takes minutes.", CONTESTANTS, "--compile"),
     ] = False,
     rivals: Annotated[
         list[str] | None,

@@ -66,13 +66,9 @@ def check(
 
     `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
 
-    <<<<<<< HEAD
     `scratchnet check max_pool2d` – one operation, on each backend that implements it
 
-    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
-    =======
     `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
-    >>>>>>> core
 
     `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
