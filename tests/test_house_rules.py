@@ -65,7 +65,9 @@ ALLOWED = {
 
 
 def test_the_sources_are_found() -> None:
-    assert {"layers", "backends", "ops", "verify", "optim", "errors"} <= {component(path) for path in SOURCES}
+    assert {"layers", "backends", "ops", "verify", "optim", "errors"} <= {
+        component(path) for path in SOURCES
+    }
 
 
 def test_no_autograd_and_no_torch_nn_in_the_product() -> None:

@@ -112,7 +112,9 @@ pool_options = st.fixed_dictionaries(
 
 @drawn
 @given(
-    shape=st.tuples(*(st.integers(0, 3), st.integers(1, 9), st.integers(4, 11), st.integers(4, 11))),
+    shape=st.tuples(
+        *(st.integers(0, 3), st.integers(1, 9), st.integers(4, 11), st.integers(4, 11))
+    ),
     options=pool_options,
 )
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])

@@ -11,11 +11,11 @@ import subprocess
 
 import pytest
 import torch
-from scratchnet import ops
-from scratchnet.ops.op import Implementation
 
 import scratchnet
+from scratchnet import ops
 from scratchnet.backends import dispatch
+from scratchnet.ops.op import Implementation
 
 
 @pytest.fixture(autouse=True)
@@ -111,4 +111,6 @@ def test_every_operation_of_ours_has_an_implementation() -> None:
     cpp = scratchnet.backends.get("cpp")
     own = [name for name in ops.names() if ops.info(name).builtin]
     missing = {name for name in own if cpp.implementation(ops.get(name)) is None}
-    assert missing <= {"add", "concat"}, "these two are plain copies in torch, and stages of a graph"
+    assert missing <= {"add", "concat"}, (
+        "these two are plain copies in torch, and stages of a graph"
+    )

@@ -138,7 +138,7 @@ def test_a_wrong_kernel_is_caught_and_can_be_replayed(mutant: type, tmp_path: Pa
 def test_a_gradient_that_nobody_needs_is_a_fault() -> None:
     x, weight = normal((2, 4, 7, 6), torch.float32, 0), normal((6, 4, 3, 3), torch.float32, 1)
     y, back = dispatch.run(conv2d, x, weight, backend=faulty.NeedsIgnored())
-    with pytest.raises(VerificationError, match="grad_x of conv2d .*expected None, got a tensor"):
+    with pytest.raises(VerificationError, match=r"grad_x of conv2d .*expected None, got a tensor"):
         back(torch.ones_like(y), needs=(False, True, False))
 
 
@@ -222,10 +222,10 @@ def test_a_graph_is_replayed_the_way_it_was_called(
     model, x = scratchnet.models.noise2noise(), normal((2, 3, 8, 12), torch.float32, 0)
     with scratchnet.use_backend("graphs"):
         model.backward(model.forward(x))
-        with pytest.raises(VerificationError, match="grad_parameters.0 of graph"):
+        with pytest.raises(VerificationError, match=r"grad_parameters\.0 of graph"):
             model.backward_parameters(model.forward(x))
     (path,) = tmp_path.iterdir()
-    with pytest.raises(VerificationError, match="grad_parameters.0 of graph"):
+    with pytest.raises(VerificationError, match=r"grad_parameters\.0 of graph"):
         replay(path)
 
 
