@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 FILES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 BLOCKS = [block for file in FILES for block in codeblocks.blocks(file)]
-LANGUAGES = {"python", "console", "cpp", "text"}
+LANGUAGES = {"python", "console", "cpp", "text", "toml"}
 
 by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
