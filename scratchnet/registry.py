@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from scratchnet.errors import PluginError
 
@@ -55,11 +55,17 @@ class Registry(Generic[T]):
         api_version: the contract's version; plugins written for another are refused.
         prepare: turns the loaded object into what ``get`` returns; raises TypeError if it is no
             such plugin.
+
+    Attributes:
+        all: every registry made so far, by group.
     """
 
+    all: ClassVar[dict[str, Registry[Any]]] = {}
+
     def __init__(
-        self, group: str, *, kind: str, api_version: int, prepare: Callable[[Any], T]
+        self, group: str, *, kind: str, api_version: int = 1, prepare: Callable[[Any], T]
     ) -> None:
+        Registry.all[group] = self
         self.group, self.kind, self.api_version = group, kind, api_version
         self._prepare = prepare
         self._found: dict[str, list[EntryPoint]] | None = None
@@ -246,6 +252,18 @@ class Registry(Generic[T]):
         for key in [key for key in self._loaded if key[0] == name]:
             del self._loaded[key]
         self.generation += 1
+
+
+def function(obj: Any) -> Callable[..., Any]:
+    """Return ``obj`` if it can be called: the ``prepare`` of registries of functions and classes.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not callable(obj):
+        raise TypeError(f"expected a function or a class, got {obj!r}")
+    made: Callable[..., Any] = obj
+    return made
 
 
 def _describe(point: EntryPoint) -> PluginInfo:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import scratchnet
+from scratchnet.registry import Registry
 
 LAYER = """
 import scratchnet
@@ -66,16 +66,16 @@ class Site:
         *,
         layers: dict[str, str] | None = None,
         backends: dict[str, str] | None = None,
-        ops: dict[str, str] | None = None,
         version: str = "1.0",
         requires: tuple[str, ...] = (),
+        **points: dict[str, str],
     ) -> str:
         """Write a distribution with one module; return the module's name.
 
-        ``layers``, ``backends`` and ``ops`` give the entry points: {name: object in the module};
+        ``layers``, ``backends`` and others give the entry points: {name: object in the module};
         ``requires`` what it depends on.
         """
-        points = {"layers": layers, "backends": backends, "ops": ops}
+        points |= {"layers": layers or {}, "backends": backends or {}}
         files = _files(distribution, source, points, version, requires)
         for name, content in files.items():
             path = self.folder / name
@@ -96,7 +96,7 @@ def wheel(
     requires: tuple[str, ...] = (),
 ) -> Path:
     """Write the same as a wheel, for pip to install; return its path."""
-    points = {"layers": layers, "backends": backends}
+    points = {"layers": layers or {}, "backends": backends or {}}
     files = _files(distribution, source, points, version, requires)
     info = f"{_module(distribution)}-{version}.dist-info"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -115,7 +115,7 @@ def _module(distribution: str) -> str:
 def _files(
     distribution: str,
     source: str,
-    named: dict[str, dict[str, str] | None],
+    groups: dict[str, dict[str, str]],
     version: str,
     requires: tuple[str, ...],
 ) -> dict[str, str]:
@@ -123,9 +123,9 @@ def _files(
     module = _module(distribution)
     info = f"{module}-{version}.dist-info"
     points = []
-    for group, names in named.items():
+    for group, names in groups.items():
         points.append(f"[scratchnet.{group}]")
-        points += [f"{name} = {module}:{target}" for name, target in (names or {}).items()]
+        points += [f"{name} = {module}:{target}" for name, target in names.items()]
     return {
         f"{module}.py": source,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
@@ -137,9 +137,8 @@ def _files(
 def refresh() -> None:
     """Make the registries look again."""
     importlib.invalidate_caches()
-    scratchnet.layers.registry.refresh()
-    scratchnet.backends.registry.refresh()
-    scratchnet.ops.registry.refresh()
+    for registry in Registry.all.values():
+        registry.refresh()
 
 
 def forget(folder: Path) -> None:

@@ -12,8 +12,8 @@ from scratchnet import models
 from scratchnet.errors import ScratchnetError
 from scratchnet.io import tensorfile
 from scratchnet.optim import SGD, Adam
-from scratchnet.training import checkpoint
-from scratchnet.training.trainstate import TrainingState, load_state, save_state
+from scratchnet.training import checkpoint, runs
+from scratchnet.training.trainstate import TrainingState, flattened, load_state, save_state
 
 
 def small(**args: int) -> scratchnet.Module:
@@ -147,7 +147,7 @@ def test_a_training_state_survives_the_disk(tmp_path: Path) -> None:
         generator = torch.Generator().manual_seed(7)
         torch.rand(3, generator=generator)
         state = TrainingState(
-            model.state_dict(), optimizer.state_dict(), generator.get_state(), 2, 7, [{"loss": 0.1}]
+            model.state_dict(), flattened(optimizer), generator.get_state(), 2, 7, [{"loss": 0.1}]
         )
         save_state(state, tmp_path / "s.safetensors")
         back = load_state(tmp_path / "s.safetensors")
@@ -155,7 +155,7 @@ def test_a_training_state_survives_the_disk(tmp_path: Path) -> None:
         assert torch.equal(back.rng, generator.get_state())
         for mine, theirs in ((state.model, back.model), (state.optimizer, back.optimizer)):
             assert mine.keys() == theirs.keys()
-            assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+            assert all(torch.as_tensor(mine[k]).equal(torch.as_tensor(theirs[k])) for k in mine)
 
 
 def test_weights_are_no_training_state(tmp_path: Path) -> None:
@@ -173,3 +173,30 @@ def test_equal_models_make_equal_files(tmp_path: Path) -> None:
     for name in "abcdef":
         checkpoint.save(small(), tmp_path / name, name="residual", config={"lr": 1, "eps": 2})
     assert len({(tmp_path / name).read_bytes() for name in "abcdef"}) == 1
+
+
+def test_a_file_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    real = tensorfile.safe_open
+
+    def counted(path: object, **options: object) -> object:
+        opened.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(tensorfile, "safe_open", counted)
+    (tmp_path / "net.py").write_text(
+        "from scratchnet import models\ndef model(**args): return models.residual(**args)\n"
+    )
+    weights, state = tmp_path / "w.safetensors", tmp_path / "s.safetensors"
+    checkpoint.save(small(channels=4), weights, name="residual", args={"channels": 4})
+    save_state(TrainingState({}, {}, torch.zeros(3), 1, 2), state)
+    for read in (
+        lambda: checkpoint.load(weights),
+        lambda: checkpoint.load(weights, small(channels=4)),
+        lambda: checkpoint.load(weights, code=str(tmp_path / "net.py")),
+        lambda: load_state(state),
+        lambda: runs.settings_of(weights),
+    ):
+        opened.clear()
+        read()
+        assert len(opened) == 1

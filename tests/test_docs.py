@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 FILES = sorted([*TOP, *(ROOT / "docs").rglob("*.md")])
 BLOCKS = [block for file in FILES for block in codeblocks.blocks(file)]
-LANGUAGES = {"python", "console", "cpp", "text", "toml"}
+LANGUAGES = {"python", "console", "cpp", "toml", "text"}
 
 by_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 
@@ -66,7 +66,7 @@ def test_the_documents_are_found() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_every_block_says_what_becomes_of_it(block: Block) -> None:
     assert block.language in LANGUAGES, "name a language; `text` for what is no code"
-    if block.language in ("console", "cpp") and block.source is None:
+    if block.language in ("console", "cpp", "toml") and block.source is None:
         runs = block.language == "console" and block.shortened is not None
         assert runs or block.reason_not_to_run, "mark it: run, or not run and why, or from where"
 

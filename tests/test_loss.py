@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from drawn import drawn
 from hypothesis import given
 from hypothesis import strategies as st
-from drawn import drawn
 
 import scratchnet
 from scratchnet.errors import ArgumentError, OrderError, ShapeError, TypeMismatch

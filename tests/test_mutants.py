@@ -363,6 +363,8 @@ OPTIMIZERS = {
     faulty_optimizers.RateKept: ("learning_rate", "after a step with lr set to 0"),
     faulty_optimizers.StateForgotten: ("saved_state", "after saving and resuming"),
     faulty_optimizers.Uncorrected: ("twin_steps", "after step 1"),
+    faulty_optimizers.MovesTheFrozen: ("groups", "step moved a frozen parameter"),
+    faulty_optimizers.OptionsOfTheFirstGroup: ("groups", "parameters of a group with lr = 0"),
 }
 
 

@@ -261,3 +261,14 @@ def test_registering_one_leaves_the_others_loaded() -> None:
     finally:
         scratchnet.backends.unregister("mine")
     assert scratchnet.backends.get("reference") is reference
+
+
+def test_what_is_no_such_plugin_says_so(site: Site) -> None:
+    site.install("wrong-kind", "x = 3", losses={"three": "x"}, optimizers={"three": "x"})
+    from scratchnet import optim
+    from scratchnet.layers import loss
+
+    assert "cannot be used: TypeError: expected a subclass of scratchnet.layers.loss" in message(
+        "three", loss.registry
+    )
+    assert "expected a function or a class, got 3" in message("three", optim.registry)

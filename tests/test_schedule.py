@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scratchnet.errors import ArgumentError
+from scratchnet.errors import PluginError
 from scratchnet.optim import schedule
 
 
@@ -50,5 +50,5 @@ def test_factors_stay_within_0_and_1(name: str, total: int) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ArgumentError, match="no schedule 'cosin': known are constant, cosine, one"):
+    with pytest.raises(PluginError, match="no schedule 'cosin': did you mean 'cosine'"):
         schedule.get("cosin")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -111,7 +112,7 @@ class Keep(Callback):
     def on_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
         state = trainer.state()
         state.model = {k: v.clone() for k, v in state.model.items()}
-        state.optimizer = {k: v.clone() for k, v in state.optimizer.items()}
+        state.optimizer = copy.deepcopy(state.optimizer)
         self.state = state
 
 
@@ -137,6 +138,23 @@ def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(
     assert bits(resumed) == bits(whole)
     assert [row.val_psnr for row in resumed.history] == [row.val_psnr for row in whole.history]
     assert resumed.step == whole.step == 9
+
+
+def test_a_state_of_before_optimizers_had_groups_can_be_resumed() -> None:
+    """One "step" for all parameters, as runs were kept then."""
+    whole = make("adam", epochs=3)
+    whole.fit()
+    keep = Keep()
+    stopped = make("adam", epochs=3, callbacks=[keep, StopAt(5)])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit()
+    state = keep.state.optimizer
+    steps = {int(state.pop(key)) for key in [k for k in state if k.startswith("step.")]}
+    (state["step"],) = map(torch.tensor, steps)
+    resumed = make("adam", epochs=3, seed=99)
+    resumed.resume(keep.state)
+    resumed.fit()
+    assert bits(resumed) == bits(whole)
 
 
 def test_augmented_training_also_learns_from_the_second_image_of_a_pair() -> None:

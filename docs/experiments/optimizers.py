@@ -78,11 +78,11 @@ class Norms(Callback):
         self.weights: list[float] = []
 
     def on_step(self, trainer: Trainer, step: Step) -> None:
-        self.steps.append(float(flat([grad for _, grad in trainer.optimizer.params]).norm()))
+        self.steps.append(float(flat([grad for _, grad in trainer.model.param()]).norm()))
 
     def on_epoch(self, trainer: Trainer, epoch: Epoch) -> None:
         self.gradient.append(statistics.fmean(self.steps[-trainer.steps_per_epoch :]))
-        self.weights.append(float(flat([value for value, _ in trainer.optimizer.params]).norm()))
+        self.weights.append(float(flat([value for value, _ in trainer.model.param()]).norm()))
 
 
 def flat(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,9 +1,8 @@
 """How fast scratchnet is on this machine, and everybody else, measured side by side.
 
-Scratchnet, torch and others compute the same thing, are checked for equality, and are timed in
-turns within one process. :class:`Plan` says what is to be measured, and :class:`Bench` measures
-it. :func:`compare` trains the same network twice, with hand-written gradients here and with
-torch.nn and autograd there. :func:`write_report` keeps what either found out.
+All compute the same thing, are checked for equality, and are timed in turns within one process.
+:class:`Plan` says what is to be measured, and :class:`Bench` measures it. :func:`compare` trains
+the same network here and in torch.nn. :func:`write_report` keeps what either found out.
 """
 
 from scratchnet.bench.comparison import Comparison
@@ -11,8 +10,7 @@ from scratchnet.bench.experiment import DEFAULTS, compare, work
 from scratchnet.bench.plan import SECTIONS, Plan
 from scratchnet.bench.race import Progress
 from scratchnet.bench.report import write_report
-from scratchnet.bench.result import Result
-from scratchnet.bench.run import Bench
+from scratchnet.bench.run import Bench, Result
 from scratchnet.bench.tables import text
 
 __all__ = [

@@ -17,14 +17,8 @@ from scratchnet.layers.upsampling import Upsampling
 
 
 class BoxedUpsampling(nn.Module):
-    """Upsampling by s and a convolution with padding p, as a transposed convolution with stride s,
-    cropped by K − 1 − p, and an s×s box sum.
-
-    Args:
-        layer: whose weights to copy; without stride, dilation and groups.
-
-    Raises:
-        ArgumentError: it has one of them, or p is larger than K − 1.
+    """Upsampling by s and a convolution with padding p, without stride, dilation and groups, as a
+    transposed convolution with stride s, cropped by K − 1 − p ≥ 0, and an s×s box sum.
     """
 
     def __init__(self, layer: Upsampling) -> None:
@@ -62,11 +56,7 @@ def _box(z: Tensor, axis: int, s: int, crop: int) -> Tensor:
 
 
 def with_better_algebra(model: Module) -> nn.Module:
-    """Return torch.nn's counterpart of a network, the upsampling layers of a Sequential rewritten.
-
-    Raises:
-        ArgumentError: a layer has no counterpart, or an upsampling layer cannot be rewritten.
-    """
+    """Return torch.nn's counterpart of a network, a Sequential's upsampling layers rewritten."""
     if isinstance(model, Sequential):
         return nn.Sequential(*map(with_better_algebra, model))
     return BoxedUpsampling(model) if isinstance(model, Upsampling) else to_torch(model)

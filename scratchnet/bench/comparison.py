@@ -20,12 +20,8 @@ from scratchnet.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of the first steps of both, in float64.
-
-    Attributes:
-        ours, torch: the losses.
-        worst: the largest difference relative to torch's loss.
-        equal: whether ``worst`` is small enough.
+    """The losses of the first steps of both, in float64; ``worst`` is the largest difference
+    relative to torch's.
     """
 
     ours: list[float]
@@ -36,12 +32,8 @@ class Losses:
 
 @dataclass(frozen=True)
 class Gradient:
-    """How far one parameter's float32 gradients lie from the float64 one.
-
-    Attributes:
-        name: of the parameter.
-        largest: the gradient's largest magnitude.
-        errors: for each contestant the largest error, relative to ``largest``.
+    """How far one parameter's float32 gradients lie from the float64 one: each contestant's largest
+    error, relative to the gradient's largest magnitude.
     """
 
     name: str
@@ -57,12 +49,9 @@ class Comparison:
         config: the settings of the trainings.
         data: the images; of the JSON only where they come from, and how many there are.
         noisy_psnr: of the noisy validation images themselves, in dB.
-        losses: of the first steps, in float64.
-        gradients: of the first step, in float32, a row for each parameter.
+        losses, gradients: of the first steps, in float64; of the first step, in float32.
         traces: for each contestant, scratchnet first, a trace for each seed.
         memory: for each contestant; empty if it was not asked for.
-        machine: what it ran on.
-        interrupted: whether it was ended early.
         methods: the contestants as trained with the first seed, as denoisers; not part of the JSON.
     """
 
@@ -131,8 +120,6 @@ class Comparison:
             (statistics.mean(v), statistics.stdev(v) if len(v) > 1 else math.nan) for v in per_epoch
         ]
 
-    # -- in words and as plain values --------------------------------------------------------------
-
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return a head with the contestants' names, and a row for each figure."""
 
@@ -150,9 +137,8 @@ class Comparison:
         }
         if self.memory:
             rows["peak memory (MB)"] = lambda n: f"{self.memory[n].peak / 1e6:,.0f}"
-            rows["of it since the first step (MB)"] = lambda n: (
-                f"{self.memory[n].needed / 1e6:,.0f}"
-            )
+            since = "of it since the first step (MB)"
+            rows[since] = lambda n: f"{self.memory[n].needed / 1e6:,.0f}"
         return ["", *self.names], [[what, *map(row, self.names)] for what, row in rows.items()]
 
     def equality(self) -> str:

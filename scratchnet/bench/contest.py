@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import torch
@@ -16,10 +16,6 @@ OURS = "scratchnet"
 
 Outcome = Mapping[str, Tensor]
 """What a contestant computed, by name; the names are the same for all in a contest."""
-
-
-def _nothing() -> None:
-    """There is nothing to end."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Contestant:
 
     run: Callable[[], object]
     outcome: Callable[[], Outcome]
-    close: Callable[[], None] = _nothing
+    close: Callable[[], object] = bool  # nothing
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,7 @@ class Case:
     Attributes:
         section: the part of the benchmark it belongs to.
         title: what is computed, in a few words.
-        threads: that everyone computes with.
-        dtype: of the tensors.
+        threads, dtype: that everyone computes with.
         contestants: by name, what makes each to work on so many images; it can be pickled. The
             first is what the others are compared with.
         expected: computes what should come out, in float64.
@@ -68,35 +63,13 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Timing:
-    """The seconds of each round."""
-
-    seconds: list[float] = field(default_factory=list)
-
-    @property
-    def least(self) -> float:
-        """The fastest round: what the machine can do undisturbed."""
-        return min(self.seconds)
-
-    @property
-    def median(self) -> float:
-        """The round in the middle: what one gets."""
-        return statistics.median(self.seconds)
-
-
-@dataclass(frozen=True)
 class Contest:
-    """What came out of a case.
-
-    Attributes:
-        case: the case.
-        timings: for each contestant that computed the right thing.
-        left_out: for each other one, why it was not timed.
-        wrong: those of ``left_out`` that ran and computed something else.
+    """What came out of a case: seconds of every round of those that computed the right thing, and
+    why others were left out; those that ran and computed something else are ``wrong``.
     """
 
     case: Case
-    timings: dict[str, Timing] = field(default_factory=dict)
+    timings: dict[str, list[float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
@@ -110,31 +83,28 @@ class Contest:
         if self.ours not in self.timings or name not in self.timings:
             return None
         ours, other = self.timings[self.ours], self.timings[name]
-        return other.least / ours.least, other.median / ours.median
+        return min(other) / min(ours), median(other) / median(ours)
 
     def images_per_second(self, name: str) -> float:
         """At the median round."""
-        return self.case.images / self.timings[name].median
+        return self.case.images / median(self.timings[name])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in JSON."""
-        rows = {}
-        for name, timing in self.timings.items():
-            least, median = self.ratios(name) or (None, None)
+        case, rows = self.case, {}
+        for name, seconds in self.timings.items():
+            of_least, of_median = self.ratios(name) or (None, None)
             rows[name] = {
-                "least": timing.least,
-                "median": timing.median,
-                "ratio_of_least": least,
-                "ratio_of_median": median,
+                "least": min(seconds),
+                "median": median(seconds),
+                "ratio_of_least": of_least,
+                "ratio_of_median": of_median,
                 "images_per_second": self.images_per_second(name),
-                "seconds": timing.seconds,
+                "seconds": seconds,
             }
         return {
-            "section": self.case.section,
-            "title": self.case.title,
-            "threads": self.case.threads,
-            "dtype": short(self.case.dtype),
-            "images": self.case.images,
+            **{key: getattr(case, key) for key in ("section", "title", "threads", "images")},
+            "dtype": short(case.dtype),
             "compared_with": self.ours,
             "timings": rows,
             "left_out": self.left_out,

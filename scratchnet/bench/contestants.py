@@ -16,7 +16,6 @@ from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
 from scratchnet.layers.loss import MSE
 from scratchnet.layers.module import Module
-from scratchnet.optim import Optimizer
 
 STEPS = 4
 """Steps whose losses are compared before anything is timed."""
@@ -27,8 +26,6 @@ T = TypeVar("T")
 
 Both = tuple[Tensor, Sequence[Tensor | None]]
 """An output, and the gradients of all that went into it."""
-
-# -- a forward, and a forward with its backward ----------------------------------------------------
 
 
 def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
@@ -44,12 +41,7 @@ def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
 def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
     """Return a forward and backward; ``names`` are those of the gradients."""
 
-    def outcome() -> Outcome:
-        y, grads = run()
-        found = zip(names, grads, strict=True)
-        return {"output": y, **{f"gradient of {n}": grad for n, grad in found if grad is not None}}
-
-    return Contestant(run, outcome)
+    return Contestant(run, lambda: named("output", names, *run()))
 
 
 def by_autograd(
@@ -66,6 +58,14 @@ def by_autograd(
     return by_hand(run, list(leaves))
 
 
+def named(
+    what: str, names: Sequence[str], found: Tensor, gradients: Sequence[Tensor | None]
+) -> Outcome:
+    """Return ``found``, which is ``what``, and the gradients by their names."""
+    grads = zip(names, gradients, strict=True)
+    return {what: found, **{f"gradient of {name}": g for name, g in grads if g is not None}}
+
+
 def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
     """Return ``compute`` on a backend; as it is for "auto", as in a program that selects none."""
 
@@ -76,22 +76,12 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
     return compute if backend == AUTO else call
 
 
-# -- a network in training -------------------------------------------------------------------------
-
-
 class Ours:
-    """A network with hand-written forward and backward; no autograd anywhere.
+    """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
-    Args:
-        model: is trained.
-        optimizer: of its parameters.
-        backend: to compute with.
-
-    Attributes:
-        loss: of the last step.
-    """
-
-    def __init__(self, model: Module, optimizer: Optimizer, backend: str = AUTO) -> None:
+    def __init__(
+        self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
+    ) -> None:
         self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
         self.loss = torch.zeros(())
         self.step = on(backend, self._step)
@@ -104,23 +94,9 @@ class Ours:
         self.optimizer.step()
         return self.loss
 
-    def gradients(self) -> list[Tensor]:
-        """Return the parameters' gradients of the last step, in the order of ``param()``."""
-        return [grad for _, grad in self.model.param()]
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        self.optimizer.lr = lr
-
 
 class Torch:
-    """The same by torch.nn, autograd and torch.optim.
-
-    Args:
-        model: as ``torch_network`` returns it.
-        optimizer: of its parameters.
-        channels_last: the memory format that images are brought into.
-    """
+    """The same by torch.nn, autograd and torch.optim; images are brought into a memory format."""
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, *, channels_last: bool
@@ -138,51 +114,36 @@ class Torch:
         self.loss = loss.detach()
         return self.loss
 
-    def gradients(self) -> list[Tensor]:
-        """Return the parameters' ``.grad``, in order."""
-        return [p.grad for p in self.model.parameters() if p.grad is not None]
-
-    def learn_at(self, lr: float) -> None:
-        """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-
 
 Network = Ours | Torch
 
 
 def training(network: Network, names: Sequence[str], x: Tensor, y: Tensor) -> Contestant:
     """Return a training step on the same images again and again; ``names`` are the parameters'."""
-    run = partial(network.step, x, y)
-    return Contestant(run, lambda: named(names, *first_steps(run, network.gradients)))
+    run, grads = partial(network.step, x, y), partial(gradients, network.model)
+    return Contestant(run, lambda: named("losses", names, *first_steps(run, grads)))
+
+
+def gradients(model: Module | nn.Module) -> list[Tensor]:
+    """Return the parameters' gradients of the last step, in order."""
+    return [p.grad for p in model.parameters() if p.grad is not None]
 
 
 def first_steps(
     run: Callable[[], Tensor], gradients: Callable[[], Sequence[Tensor]], steps: int = STEPS
 ) -> tuple[Tensor, list[Tensor]]:
-    """Do some steps; return the loss before each, and the gradients of the first."""
+    """Do some steps; return the loss before each, which shows that the updates are right, and the
+    gradients of the first.
+    """
     losses = [run().detach().clone()]
     first = [grad.detach().clone() for grad in gradients()]
     losses += [run().detach().clone() for _ in range(steps - 1)]
     return torch.stack(losses), first
 
 
-def named(names: Sequence[str], losses: Tensor, gradients: Sequence[Tensor]) -> Outcome:
-    """Return the outcome of a training: that the later losses agree shows that the updates do."""
-    found = zip(names, gradients, strict=True)
-    return {"losses": losses, **{f"gradient of {name}": grad for name, grad in found}}
-
-
-# -- torch at its best -----------------------------------------------------------------------------
-
-
 def torch_network(model: Module, *, channels_last: bool, better_algebra: bool = False) -> nn.Module:
-    """Return torch.nn's counterpart of ``model``, with copies of its weights.
-
-    Args:
-        model: built of layers that torch.nn has.
-        channels_last: keep the weights in this memory format.
-        better_algebra: upsampling rewritten as in scratchnet's kernels.
+    """Return torch.nn's counterpart of ``model``, with copies of its weights; with better algebra
+    upsampling is rewritten as in scratchnet's kernels.
     """
     net = with_better_algebra(model) if better_algebra else to_torch(model)
     if channels_last:
@@ -197,10 +158,8 @@ def laid_out(tensor: Tensor, channels_last: bool) -> Tensor:
 
 
 def compile_now(net: nn.Module, run: Callable[[], object]) -> None:
-    """Let a compiled network run once, which takes a minute, without an effect on its parameters.
-
-    Raises:
-        ScratchnetError: it cannot be compiled here.
+    """Let a compiled network run once, which takes a minute, without an effect on its parameters;
+    a ScratchnetError if it cannot be compiled here.
     """
     before = [p.detach().clone() for p in net.parameters()]
     limits = {"recompile_limit": RECOMPILATIONS, "fail_on_recompile_limit_hit": True}

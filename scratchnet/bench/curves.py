@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import IO, TYPE_CHECKING, Any
 
 from scratchnet.bench.comparison import Comparison, relative
 from scratchnet.bench.contest import OURS, plural
@@ -19,7 +19,6 @@ from scratchnet.testing.closeness import TRAINED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Panel = Callable[["Axes", Comparison], None]
 
@@ -96,30 +95,37 @@ def speed(axes: Axes, result: Comparison) -> None:
     _dress(axes, f"Speed, {threads}", "training images in a second", "")
 
 
-PANELS: tuple[Panel, ...] = (quality, losses, differences, speed)
+PANELS: dict[Panel, tuple[str, str]] = {
+    quality: (
+        "Quality",
+        "How much do the curves differ, and how much do other seeds change? Bands show chance.",
+    ),
+    losses: ("Training loss", "All see the same batches in the same order."),
+    differences: (
+        "How the losses part",
+        "Correct programs add in different orders, so their rounding differs, and training at a "
+        "high learning rate multiplies the difference from step to step. In float32 torch.nn's own "
+        "two memory layouts part in the same way; float64 starts nine digits lower.",
+    ),
+    speed: (
+        "Speed",
+        "Median over all training steps; the contestants take turns on each batch.",
+    ),
+}
+"""Each with its heading and caption on the page."""
 
 
-def save(path: str | Path, result: Comparison) -> None:
-    """Write all panels into one PNG file."""
-    figure = _figure(11.5, 7.6)
-    for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        panel(axes, result)
-    save_figure(figure, path)
-
-
-def png(panel: Panel, result: Comparison) -> bytes:
-    """Return one panel as the contents of a PNG file, small enough to be read on a phone."""
-    figure = _figure(5.4, 2.4 if panel is speed else 4.0)
-    panel(figure.subplots(), result)
-    buffer = io.BytesIO()
-    save_figure(figure, buffer)
-    return buffer.getvalue()
-
-
-def _figure(width: float, height: float) -> Figure:
+def draw(to: str | Path | IO[bytes], result: Comparison, panels: Sequence[Panel] = ()) -> None:
+    """Draw panels into a PNG file, all by default; a single one is to be read on a phone."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    one = len(panels) == 1
+    height = 7.6 if not one else 2.4 if panels[0] is speed else 4.0
+    figure = Figure(figsize=(5.4 if one else 11.5, height), dpi=150, layout="constrained")
+    grid = figure.subplots(1 if one else 2, 1 if one else 2, squeeze=False)
+    for axes, panel in zip(grid.flat, panels or PANELS, strict=True):
+        panel(axes, result)
+    save_figure(figure, to)
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, **how: Any) -> None:
@@ -143,7 +149,4 @@ def _apart(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 def _smoothed(values: Sequence[float], width: int) -> tuple[list[float], list[float]]:
     """Return the middle and the mean of each run of ``width`` values; the last may be shorter."""
     runs = [(i, values[i : i + width]) for i in range(0, len(values), width)]
-    return (
-        [i + (len(run) + 1) / 2 for i, run in runs],
-        [math.fsum(run) / len(run) for _, run in runs],
-    )
+    return [i + (len(run) + 1) / 2 for i, run in runs], [fmean(run) for _, run in runs]

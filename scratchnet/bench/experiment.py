@@ -18,6 +18,7 @@ import torch
 from scratchnet.bench import memory
 from scratchnet.bench.comparison import Comparison, Gradient, Losses, relative
 from scratchnet.bench.contest import OURS
+from scratchnet.bench.contestants import gradients
 from scratchnet.bench.learning import LAYOUTS, TORCH, Learning, contestant
 from scratchnet.bench.machine import machine
 from scratchnet.bench.memory import Memory
@@ -26,23 +27,14 @@ from scratchnet.data import NoisyPairs
 from scratchnet.denoise.evaluation import score_noisy
 from scratchnet.errors import ArgumentError
 from scratchnet.testing.closeness import TRAINED
-from scratchnet.training.config import TrainConfig
+from scratchnet.training.config import TrainConfig, preset
 
 STEPS = 50
 """Whose losses are compared in float64."""
-DEFAULTS = TrainConfig(
-    preset="compare",
-    model="noise2noise",
-    optimizer="sgd",
-    lr=0.5,
-    momentum=0.9,
-    schedule="constant",
-    batch_size=10,
-    epochs=3,
-    noise="gaussian:50",
-    n_train=2000,
-    n_val=200,
-)
+DEFAULTS = preset("paper").replace(
+    preset="compare", lr=0.5, momentum=0.9, batch_size=10, epochs=3, noise="gaussian:50",
+    n_train=2000, n_val=200,
+)  # fmt: skip
 """The paper's network, with a momentum and small batches by which it learns within a minute."""
 
 
@@ -71,15 +63,14 @@ def compare(
         data: the images; they are the same for every seed.
         seeds: trainings of each, with the seeds ``config.seed``, ``config.seed + 1``, ...
         torch_seeds: for torch.nn fewer, from the first; None for as many.
-        layouts: torch.nn's memory layouts, ``"contiguous"`` and ``"channels-last"``, each a
-            contestant.
+        layouts: torch.nn's, ``"contiguous"`` and ``"channels-last"``, each a contestant.
         with_memory: measure peak memory, in a process for each contestant.
         on_progress: told of progress.
 
     Ctrl-C ends it early: what is complete is returned, trainings, or the first training's epochs.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before the first epoch was done.
+        KeyboardInterrupt: before the first epoch was done.
         ArgumentError: a number of seeds below 1, more for torch.nn than in all, or a wrong layout.
         DivergedError: a loss is no longer finite.
     """
@@ -88,12 +79,10 @@ def compare(
     names = [OURS, *(name for layout, name in LAYOUTS.items() if layout in layouts)]
     torch_seeds = seeds if torch_seeds is None else torch_seeds
     if not 1 <= torch_seeds <= seeds:
-        raise ArgumentError(
-            "expected at least 1 seed, and at most as many for torch.nn; "
-            f"got {seeds} and {torch_seeds}"
-        )
+        given = f"got {seeds} and {torch_seeds}"
+        raise ArgumentError(f"expected at least 1 seed, and at most as many for torch.nn; {given}")
     losses = first_losses(config, data, on_progress)
-    gradients = first_gradients(config, data, names)
+    first = first_gradients(config, data, names)
     trainings: list[Learning] = []
     needed: dict[str, Memory] = {}
     interrupted = False
@@ -110,18 +99,18 @@ def compare(
             needed[name] = memory.measure(name, make, config.batch_size, threads)
     except KeyboardInterrupt:
         interrupted = True
-        if len(trainings) > 1 and trainings[-1].epochs < config.epochs:
+        if len(trainings) > 1 and len(trainings[-1].traces[OURS].psnr) < config.epochs:
             trainings.pop()  # the means are over trainings of equal length
-        if not trainings or trainings[0].epochs == 0:
+        if not trainings or not trainings[0].traces[OURS].psnr:
             raise
-    whole = [training.whole_epochs() for training in trainings]
+    found = [training.traces for training in trainings]
     return Comparison(
         config,
         data,
         score_noisy(data).psnr,
         losses,
-        gradients,
-        traces={name: [traces[name] for traces in whole if name in traces] for name in names},
+        first,
+        traces={name: [traces[name] for traces in found if name in traces] for name in names},
         memory=needed if len(needed) == len(names) else {},
         machine=machine(),
         interrupted=interrupted,
@@ -132,10 +121,11 @@ def compare(
 def first_losses(config: TrainConfig, data: NoisyPairs, on_progress: Progress) -> Losses:
     """Train both in float64 for some steps."""
     learning = Learning(replace(config, dtype="float64"), data, [OURS, TORCH])
+    steps = []
     for noisy, target in itertools.islice(learning.stream(), STEPS):
-        learning.step(noisy, target)
+        steps.append(learning.step(noisy, target))
         on_progress(2 * config.batch_size, "equality in float64")
-    ours, torchs = (learning.traces[name].losses for name in (OURS, TORCH))
+    ours, torchs = ([step[name][0] for step in steps] for name in (OURS, TORCH))
     worst = max(map(relative, ours, torchs))
     return Losses(ours, torchs, worst, worst <= TRAINED)
 
@@ -149,9 +139,9 @@ def first_gradients(config: TrainConfig, data: NoisyPairs, names: Sequence[str])
     learning.step(noisy, target)
     exact.step(noisy.double(), target.double())
     keys = [key for key, _, _ in learning.trainer.model.named_param()]
-    found = {name: network.gradients() for name, network in learning.networks.items()}
+    found = {name: gradients(network.model) for name, network in learning.networks.items()}
     rows = []
-    for i, truth in enumerate(exact.networks[TORCH].gradients()):
+    for i, truth in enumerate(gradients(exact.networks[TORCH].model)):
         largest = float(truth.abs().max())
         errors = {n: float((g[i].double() - truth).abs().max()) / largest for n, g in found.items()}
         rows.append(Gradient(keys[i], largest, errors))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from scratchnet.bench.contest import OURS, setting
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
-from scratchnet.bench.result import Result
+from scratchnet.bench.operation import SHAPES
+from scratchnet.bench.run import Result
 from scratchnet.report.figures import INK, MUTED, dress
 from scratchnet.report.figures import OURS as BLUE
 from scratchnet.report.figures import save as save_figure
@@ -32,12 +33,7 @@ _TICKS = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Panel:
-    """A row for each case: how many times as much as ours the others need.
-
-    Attributes:
-        title: what is compared.
-        rows: by label, the ratios by contestant.
-    """
+    """A row for each case, by label: how many times as much as ours the others need, by name."""
 
     title: str
     rows: Mapping[str, Mapping[str, float]]
@@ -65,7 +61,7 @@ def panels(result: Result) -> list[Panel]:
             what, label = f"single convolutions, {setting(case.threads, case.dtype)}", case.title
         elif case.section == "float64":
             what += " in float64"
-        ours = f"{1e3 * contest.timings[contest.ours].median:.2f} ms"
+        ours = f"{1e3 * median(contest.timings[contest.ours]):.2f} ms"
         others = {name: contest.ratios(name) for name in contest.timings if name != contest.ours}
         row = {name: ratio[1] for name, ratio in others.items() if ratio is not None}
         found.setdefault(what, {})[f"{label}   {ours}"] = row

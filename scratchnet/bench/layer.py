@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchnet import backends as registry
+from scratchnet import backends
 from scratchnet.backends import dispatch
+from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
-from scratchnet.errors import ScratchnetError
+from scratchnet.bench.machine import availability
+from scratchnet.errors import BackendError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
@@ -40,13 +43,10 @@ class Subject:
     """A layer to be measured, with an input.
 
     Attributes:
-        name: as the user gave it.
         layer: in training mode; contestants take copies.
-        x: the input.
-        grad_y: a gradient of the output.
+        x, grad_y: the input, and a gradient of the output.
     """
 
-    name: str
     layer: Module
     x: Tensor
     grad_y: Tensor
@@ -55,15 +55,6 @@ class Subject:
     def shape(self) -> str:
         """The input's, in words."""
         return "x".join(map(str, self.x.shape))
-
-    def first(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Input and gradient of so many images."""
-        return (self.x[:batch], self.grad_y[:batch]) if self.x.dim() else (self.x, self.grad_y)
-
-    @property
-    def images(self) -> int:
-        """How many there are."""
-        return len(self.x) if self.x.dim() else 1
 
     def __str__(self) -> str:
         return " ".join(f"{self.layer!r} on {self.shape}".split())
@@ -75,7 +66,7 @@ def subjects(
     shapes: Sequence[Sequence[int]],
     dtype: torch.dtype = torch.float32,
 ) -> list[Subject]:
-    """Return the layer called ``name`` with each of its inputs.
+    """Return a layer with each of its inputs.
 
     Args:
         name: of the layer, or ``"package.module:Class"``.
@@ -85,20 +76,20 @@ def subjects(
         dtype: of layer and inputs.
 
     Raises:
-        ArgumentError: the layer needs arguments, or does not take these.
-        ShapeError: it does not take such an input.
-        PluginError: there is no such layer, or it cannot be loaded.
+        ScratchnetError: there is no such layer, or it does not take these arguments or inputs.
     """
     found = example(name, _TYPICAL.get(name) if arguments is None else arguments, shapes)
     layer = found.factory().to(dtype=dtype)
-    inputs = [x.to(dtype) for x in found.inputs]
+    inputs = [_in(x, dtype) for x in found.inputs]
     if not shapes:
         inputs = [_enlarged(layer, inputs[0])]
-    made = []
-    for x in inputs:
-        grad_y = normal(deepcopy(layer).forward(x).shape, dtype, 9)
-        made.append(Subject(name, layer, x, grad_y))
-    return made
+    shapes = [deepcopy(layer).forward(x).shape for x in inputs]
+    return [Subject(layer, x, normal(y, dtype, 9)) for x, y in zip(inputs, shapes, strict=True)]
+
+
+def _in(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An input in this dtype, unless it is whole numbers."""
+    return x.to(dtype) if x.is_floating_point() else x
 
 
 def _enlarged(layer: Module, x: Tensor) -> Tensor:
@@ -117,25 +108,19 @@ def _enlarged(layer: Module, x: Tensor) -> Tensor:
 
 def backends_of(subject: Subject) -> list[str]:
     """Return "auto" and the other backends that make a difference for this layer here."""
-    with dispatch.trace() as calls:
-        _ours(subject, dispatch.AUTO, True, subject.images).run()
-    used = {backend for _, backend in calls}
-    known = registry.names() if used else []
-    if "kernel" in used:  # of the layer's own, which leaves the work to others on any named backend
-        known = ["reference"]
-    return [dispatch.AUTO, *(name for name in known if used != {name} and _available(name))]
-
-
-def _available(name: str) -> bool:
-    try:
-        return registry.get(name).available() is True
-    except ScratchnetError:
-        return False
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name in (AUTO, *(b for b in backends.names() if availability(b) is True)):
+        with dispatch.trace() as calls, suppress(BackendError):  # who cannot run it says why later
+            _ours(subject, name, True, 1).run()
+        if calls not in found.values():
+            found[name] = list(calls)
+    return list(found)
 
 
 def _ours(subject: Subject, backend: str, backward: bool, batch: int) -> Contestant:
     """The layer, forward and backward, gradients of parameters adding up; or forward alone."""
-    layer, x, grad_y = deepcopy(subject.layer).train(backward), *subject.first(batch)
+    layer = deepcopy(subject.layer).train(backward)
+    x, grad_y = subject.x[:batch], subject.grad_y[:batch]
     if not backward:
         return forward(on(backend, layer.forward), x)
 
@@ -153,14 +138,14 @@ def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -
     net.train(backward)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x, grad_y = (laid_out(t.clone(), channels_last) for t in subject.first(batch))
+    x, grad_y = (laid_out(t[:batch].clone(), channels_last) for t in (subject.x, subject.grad_y))
     if not backward:
         return forward(net, x)
-    names, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
-    if set(names) != set(theirs):  # then in order
-        theirs = dict(zip(names, theirs.values(), strict=True))
-    leaves = {INPUT: x, **{name: theirs[name] for name in names}}
-    return by_autograd(lambda x, *_: net(x), leaves, grad_y)
+    own, theirs = [n for n, _, _ in subject.layer.named_param()], dict(net.named_parameters())
+    order = own if set(own) == set(theirs) else list(theirs)
+    leaves = {INPUT: x} if x.is_floating_point() else {}
+    leaves |= {name: theirs[key] for name, key in zip(own, order, strict=True)}
+    return by_autograd(lambda *_: net(x), leaves, grad_y)
 
 
 def contestants(
@@ -179,28 +164,18 @@ def contestants(
 
 def cases(subject: Subject, threads: int, backends: Sequence[str]) -> list[Case]:
     """Forward and backward, and forward alone; each of ``backends`` makes a contestant."""
-    dtype = subject.x.dtype
-    return [
-        Case(
-            SECTION,
-            f"{what}, {subject.shape}, {setting(threads, dtype)}",
-            threads,
-            dtype,
-            contestants(subject, backends, backward=backward),
-            partial(_exact, subject, backward),
-            subject.images,
-        )
-        for backward, what in ((True, "forward and backward"), (False, "forward in eval mode"))
-    ]
+    dtype, made = subject.grad_y.dtype, []
+    for backward, what in ((True, "forward and backward"), (False, "forward in eval mode")):
+        title = f"{what}, {subject.shape}, {setting(threads, dtype)}"
+        make = contestants(subject, backends, backward=backward)
+        exact = partial(_exact, subject, backward)
+        made.append(Case(SECTION, title, threads, dtype, make, exact, len(subject.x)))
+    return made
 
 
 def _exact(subject: Subject, backward: bool) -> Outcome:
     """In float64, by the twin and autograd, or by the layer itself on `reference`."""
-    wide = Subject(
-        subject.name,
-        deepcopy(subject.layer).to(dtype=torch.float64),
-        subject.x.double(),
-        subject.grad_y.double(),
-    )
+    layer, dtype = deepcopy(subject.layer).to(dtype=torch.float64), torch.float64
+    wide = Subject(layer, _in(subject.x, dtype), subject.grad_y.to(dtype))
     made = contestants(wide, ["reference"], backward=backward)
-    return made[TWIN if TWIN in made else our_name("reference")](subject.images).outcome()
+    return made[TWIN if TWIN in made else our_name("reference")](len(subject.x)).outcome()

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,21 +26,11 @@ TORCH, TORCH_LAST = "torch.nn", "torch.nn channels-last"
 LAYOUTS = {"contiguous": TORCH, "channels-last": TORCH_LAST}
 """torch's names for how images lie in memory, and the contestants that use them."""
 
-_OPTIMIZERS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "sgd": (torch.optim.SGD, ("lr", "momentum", "dampening", "weight_decay", "nesterov")),
-    "adam": (torch.optim.Adam, ("lr", "betas", "eps", "weight_decay")),
-}
-
 
 @dataclass(frozen=True)
 class Trace:
-    """One training of one contestant.
-
-    Attributes:
-        seed: of the initial weights and the order of the batches.
-        losses: of every step.
-        seconds: that every step took.
-        psnr: on the validation images after every epoch, pooled, in dB.
+    """One training of one contestant: losses and times of every step, and after every epoch the
+    PSNR on the validation images, pooled, in dB.
     """
 
     seed: int
@@ -51,16 +40,10 @@ class Trace:
 
 
 class Learning:
-    """The contestants in training, from the same weights, on the same batches.
-
-    Args:
-        config: network, optimizer and all other settings, the seed among them.
-        data: the images.
-        names: of the contestants.
+    """The contestants called ``names`` in training, from the same weights, on the same batches.
 
     Attributes:
-        traces: what was measured so far, for each contestant.
-        networks: of the contestants, by name.
+        networks, traces: of each contestant, and what was measured so far.
     """
 
     def __init__(self, config: TrainConfig, data: NoisyPairs, names: Sequence[str]) -> None:
@@ -75,67 +58,51 @@ class Learning:
             return Ours(self.trainer.model, self.trainer.optimizer, self.backend)
         last = name == TORCH_LAST
         net = torch_network(self.trainer.model, channels_last=last)
-        return Torch(net, _torch_optimizer(self.config, net), channels_last=last)
-
-    @property
-    def epochs(self) -> int:
-        """How many epochs all have finished, their validation included."""
-        return min(len(trace.psnr) for trace in self.traces.values())
+        return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches that the trainer would see, epoch after epoch without an end."""
-        while True:
-            yield from self.trainer.batches()
+        """Return the batches that the trainer would see, epoch after epoch without an end."""
+        return itertools.chain.from_iterable(iter(self.trainer.batches, None))
 
-    def step(self, noisy: Tensor, target: Tensor) -> None:
-        """Let everyone do a step on the same batch, in turns; who begins rotates.
-
-        Args:
-            noisy: (N, 3, H, W), in 0..1, of the network's dtype.
-            target: as ``noisy``.
+    def step(self, noisy: Tensor, target: Tensor) -> dict[str, tuple[float, float]]:
+        """Let everyone do a step on the same batch, in turns; return everyone's loss and seconds.
 
         Raises:
             DivergedError: a loss is no longer finite.
         """
         trainer, number = self.trainer, next(self._steps)
         rate = trainer.schedule(number, trainer.steps_per_epoch * trainer.epochs)
-        for network in self.networks.values():
-            network.learn_at(trainer.base_lr * rate)
+        for group in itertools.chain(*(n.optimizer.param_groups for n in self.networks.values())):
+            group["lr"] = trainer.base_lr * rate
         ways = {name: partial(one.step, noisy, target) for name, one in self.networks.items()}
-        for name, seconds in turns(ways, number, warm=False).items():
-            loss = float(self.networks[name].loss)
-            self.traces[name].seconds.append(seconds)
-            self.traces[name].losses.append(loss)
+        seconds = turns(ways, number, warm=False)
+        losses = {name: float(network.loss) for name, network in self.networks.items()}
+        for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise DivergedError(
                     f"the loss of {name} became {loss} with seed {self.config.seed}: lower the "
                     f"learning rate (lr is {self.config.lr:g}), or try another seed"
                 )
+        return {name: (loss, seconds[name]) for name, loss in losses.items()}
 
     def run(self, on_progress: Progress) -> None:
-        """Train for all epochs.
-
-        Raises:
-            DivergedError: a loss is no longer finite.
-        """
+        """Train for all epochs; ``traces`` has those that are complete. Errors as of ``step``."""
         for epoch in range(1, self.config.epochs + 1):
-            what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
             for network in self.networks.values():
                 network.model.train()
+            steps = []
             for noisy, target in self.trainer.batches():
-                self.step(noisy, target)
+                steps.append(self.step(noisy, target))
+                what = f"seed {self.config.seed}, epoch {epoch}/{self.config.epochs}"
                 on_progress(len(noisy) * len(self.networks), what)
-            for name, method in self.methods().items():
-                scores = score_method(method, self.data.val_noisy, self.data.val_target)
-                self.traces[name].psnr.append(scores.psnr)
-
-    def whole_epochs(self) -> dict[str, Trace]:
-        """Return the traces without what was done of an epoch that was not finished."""
-        epochs, steps = self.epochs, self.epochs * self.trainer.steps_per_epoch
-        return {
-            name: Trace(t.seed, t.losses[:steps], t.seconds[:steps], t.psnr[:epochs])
-            for name, t in self.traces.items()
-        }
+            scores = {
+                name: score_method(method, self.data.val_noisy, self.data.val_target)
+                for name, method in self.methods().items()
+            }
+            for name, trace in self.traces.items():
+                trace.losses.extend(step[name][0] for step in steps)
+                trace.seconds.extend(step[name][1] for step in steps)
+                trace.psnr.append(scores[name].psnr)
 
     def methods(self) -> dict[str, Method]:
         """Return the contestants' networks, in eval mode from now on, as denoisers."""
@@ -153,14 +120,7 @@ class Learning:
 
 
 def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int) -> Contestant:
-    """Return the training step of a contestant on random images, to measure its memory.
-
-    Args:
-        name: the contestant's.
-        config: network, optimizer and backend.
-        size: (H, W) of the images.
-        batch: how many images.
-    """
+    """Return a contestant's training step on random images (batch, 3, *size)."""
     generator = torch.Generator().manual_seed(0)
     shape = (batch, 3, *size)
     a, b = (torch.randint(256, shape, generator=generator, dtype=torch.uint8) for _ in range(2))
@@ -170,15 +130,16 @@ def contestant(name: str, config: TrainConfig, size: tuple[int, int], batch: int
     return Contestant(partial(learning.networks[name].step, noisy, target), dict)
 
 
-def _torch_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer not in _OPTIMIZERS:
-        raise ScratchnetError(
-            f"torch.optim has no {config.optimizer} for convolutions to compare with: "
-            f"choose --optimizer {' or '.join(_OPTIMIZERS)}"
+def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of the same name and settings for torch's network."""
+    name = type(ours).__name__
+    try:
+        made: torch.optim.Optimizer = getattr(torch.optim, name)(
+            model.parameters(), **ours.defaults
         )
-    kind, names = _OPTIMIZERS[config.optimizer]
-    given = {name: getattr(config, name) for name in names}
-    made: torch.optim.Optimizer = kind(
-        model.parameters(), **{k: value for k, value in given.items() if value is not None}
-    )
+    except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
+        raise ScratchnetError(
+            f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
+            "--optimizer sgd or adam"
+        ) from error
     return made

@@ -4,54 +4,62 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import scratchnet
-from scratchnet import backends, layers, models, ops
+from scratchnet import backends, layers, models, ops, optim
 from scratchnet.backends.dispatch import selection
+from scratchnet.data import noise
 from scratchnet.errors import PluginError
+from scratchnet.layers import loss
 from scratchnet.ops.extension import extension
+from scratchnet.optim import schedule
 from scratchnet.registry import Registry
 from scratchnet.training import checkpoint
 
+_OTHERS: dict[str, Registry[Any]] = {
+    "losses": loss.registry,
+    "networks": models.registry,
+    "optimizers": optim.registry,
+    "schedules": schedule.registry,
+    "noise": noise.registry,
+}
 
-def facts() -> dict[str, Any]:
-    """Versions, machine, build record, backends, layers, networks: plain values, as in JSON."""
+
+def machine() -> dict[str, Any]:
+    """Versions, machine and how busy it is, build record, backends, layers, networks: plain values,
+    as in JSON.
+    """
+    kernels = extension.how() if extension.available() is True else extension.available()
     return {
         "scratchnet": scratchnet.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "processor": processor(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "torch": {"running": torch.__version__},
         "threads": torch.get_num_threads(),
         "cores": cores(),
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "kernels": str(kernels).removeprefix("runs, "),
         "build": extension.build_info or None,
         "selected": dict(zip(("backend", "by"), map(str, selection()), strict=True)),
-        "backends": _plugins(backends.registry, _available),
-        "layers": _plugins(layers.registry, lambda name: True),
-        "ops": [
-            row | _implemented(row["name"]) for row in _plugins(ops.registry, lambda name: True)
+        "backends": [
+            {**r, "available": availability(r["name"])} for r in _plugins(backends.registry)
         ],
-        "problems": [line for kind in (backends, layers, ops) for line in kind.registry.problems()],
+        "ops": [row | _implemented(row["name"]) for row in _plugins(ops.registry)],
+        "layers": [{**row, "available": True} for row in _plugins(layers.registry)],
         "models": models.names(),
+        **{kind: _plugins(found) for kind, found in _OTHERS.items()},
+        "problems": [line for r in Registry.all.values() for line in r.problems()],
         "weights": sorted(checkpoint.shipped()),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """The facts, the processor, and how busy the machine was before."""
-    kernels = extension.how() if extension.available() is True else extension.available()
-    return {
-        **facts(),
-        "processor": processor(),
-        "system": f"{platform.system()} {platform.release().split('-')[0]}",
-        "kernels": str(kernels).removeprefix("runs, "),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -76,11 +84,9 @@ def cores() -> int:
 def processor() -> str:
     """The processor's model, as the system calls it."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def sgemm_gflops(size: int = 1024, rounds: int = 20) -> float:
@@ -102,28 +108,25 @@ def _implemented(name: str) -> dict[str, Any]:
         return {"available": str(error), "signature": name, "backends": []}
     found = []
     for backend in backends.names():
-        own = backends.get(backend).implementation(op) if _available(backend) is True else None
+        own = backends.get(backend).implementation(op) if availability(backend) is True else None
         if own is not None and own.available() is True:
             found.append(backend)
     return {"signature": op.signature, "backends": found}
 
 
-def _available(name: str) -> bool | str:
+def availability(name: str) -> bool | str:
+    """Whether the backend of this name is available, or why not."""
     try:
         return backends.get(name).available()
     except PluginError as error:
         return str(error)
 
 
-def _plugins(
-    registry: Registry[Any], available: Callable[[str], bool | str]
-) -> list[dict[str, Any]]:
+def _plugins(found: Registry[Any]) -> list[dict[str, Any]]:
+    shown = ("name", "distribution", "version", "builtin", "target")
     rows = []
-    for name in registry.names():
-        try:
-            info = registry.info(name)
-        except PluginError:
-            continue  # claimed twice: among the problems
-        shown = ("name", "distribution", "version", "builtin", "target")
-        rows.append({**{k: getattr(info, k) for k in shown}, "available": available(name)})
+    for name in found.names():
+        with suppress(PluginError):  # claimed twice: among the problems
+            info = found.info(name)
+            rows.append({key: getattr(info, key) for key in shown})
     return rows

@@ -1,10 +1,9 @@
 """How much more memory steps need than before them, at their peak: each contestant in a process.
-And how this process keeps its memory while others are timed.
 
-The process that measures first works on a single image, so that code and libraries are loaded;
-then on the whole batch. What is read is the largest resident set since (the kernel's VmHWM; where
-there is no /proc, getrusage's ru_maxrss), and the one before: everything counts, activations,
-gradients, optimizer state, workspaces. malloc is left as it is.
+The process first works on a single image, so that code and libraries are loaded; then on the whole
+batch. What is read is the largest resident set since (the kernel's VmHWM; where there is no /proc,
+getrusage's ru_maxrss), and the one before: everything counts, activations, gradients, optimizer
+state, workspaces. malloc is left as it is; :func:`keeps_memory` is for what is timed.
 """
 
 from __future__ import annotations
@@ -35,11 +34,8 @@ _MEASURE = "from scratchnet.bench.memory import main; main()"
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of a process, in bytes.
-
-    Attributes:
-        before: when everything was imported, built and used once, before the first step.
-        peak: the most during a few steps.
+    """Resident memory of a process, in bytes: before the first step, when everything was imported,
+    built and used once, and the most during a few steps.
     """
 
     before: int
@@ -52,13 +48,8 @@ class Memory:
 
 
 def measure(name: str, make: Callable[[int], Contestant], images: int, threads: int) -> Memory:
-    """Let a contestant do a few steps in a new Python process, and return what it needed.
-
-    Args:
-        name: the contestant's.
-        make: returns it, ready to work on so many images; it is pickled.
-        images: how many.
-        threads: to compute with.
+    """Let a contestant, which ``make`` makes to work on so many images, do a few steps in a new
+    Python process, and return what it needed.
 
     Raises:
         ScratchnetError: it cannot be pickled, or the process fails.
@@ -82,13 +73,10 @@ def measure(name: str, make: Callable[[int], Contestant], images: int, threads: 
 
 
 def peak() -> int:
-    """Return this process's largest resident set so far, in bytes.
-
-    ru_maxrss is the second choice: on Linux it starts out at that of the process that started this
-    one.
-    """
+    """Return this process's largest resident set so far, in bytes."""
     if (most := _status("VmHWM")) is not None:
         return most
+    # the second choice: on Linux it starts out at that of the process that started this one
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

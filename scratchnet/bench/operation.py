@@ -1,14 +1,14 @@
-"""One operation, forward and backward, on each backend and by torch: generic over operations.
+"""One operation, forward and backward, on each backend and by torch; and single convolutions.
 
-:func:`run` and :func:`twin` are all that knows how either is called.
+:func:`run` is all that knows how a backend is called.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -27,14 +27,7 @@ Back = Callable[[Tensor], Sequence[Tensor | None]]
 
 @dataclass(frozen=True)
 class Call:
-    """An operation and what it works on.
-
-    Attributes:
-        op: its name.
-        shapes: of its tensors; they hold normal numbers, the same each time.
-        dtype: of all.
-        options: its keyword arguments.
-    """
+    """An operation by name, on normal numbers of these shapes, the same each time, with options."""
 
     op: str
     shapes: Sequence[Sequence[int]]
@@ -48,14 +41,7 @@ def run(call: Call, tensors: Sequence[Tensor], backend: str) -> tuple[Tensor, Ba
     return dispatch.run(ops.get(call.op), *tensors, backend=named, **call.options)
 
 
-def twin(op: str) -> Callable[..., Tensor]:
-    """Return torch's counterpart of an operation."""
-    module, _, name = str(ops.get(op).twin).rpartition(".")
-    function: Callable[..., Tensor] = getattr(import_module(module), name)
-    return function
-
-
-def measure(call: Call, threads: int, *, backends: Sequence[str], section: str, title: str) -> Case:
+def measure(section: str, title: str, call: Call, threads: int, *, backends: Sequence[str]) -> Case:
     """One call, forward and backward, on each backend, and by torch in both memory formats."""
     make: dict[str, Callable[[int], Contestant]] = {
         our_name(name): partial(_ours, call, name) for name in backends
@@ -86,7 +72,8 @@ def _ours(call: Call, backend: str, images: int, *, wide: bool = False) -> Conte
 def _torchs(call: Call, channels_last: bool, images: int) -> Contestant:
     *tensors, grad_y = _tensors(call, images, channels_last)
     leaves = dict(zip(ops.get(call.op).names(len(call.shapes)), tensors, strict=True))
-    return by_autograd(partial(twin(call.op), **call.options), leaves, grad_y)
+    twin = pkgutil.resolve_name(str(ops.get(call.op).twin))
+    return by_autograd(partial(twin, **call.options), leaves, grad_y)
 
 
 def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:
@@ -97,3 +84,43 @@ def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:
     y, _ = run(call, tensors, "reference")
     tensors.append(normal(y.shape, call.dtype, len(tensors)))
     return [laid_out(tensor, channels_last) for tensor in tensors]
+
+
+def _conv2d(
+    n: int, c: int, o: int, k: int, h: int, *, w: int | None = None, groups: int = 1, **same: int
+) -> Call:
+    """A convolution with bias, of square images and with the same options down and across."""
+    options = {"stride": 1, "padding": 0, "dilation": 1} | same
+    pairs = {name: (value, value) for name, value in options.items()}
+    shapes = [(n, c, h, w or h), (o, c // groups, k, k), (o,)]
+    return Call("conv2d", shapes, torch.float32, {**pairs, "groups": groups})
+
+
+# Shapes that networks are made of, and a few odd ones.
+SHAPES = {
+    "64->64 3x3, 56x56": _conv2d(8, 64, 64, 3, 56, padding=1),
+    "64->64 1x1, 56x56": _conv2d(8, 64, 64, 1, 56),
+    "64->128 3x3 stride 2, 56x56": _conv2d(8, 64, 128, 3, 56, stride=2, padding=1),
+    "32->32 5x5, 28x28": _conv2d(8, 32, 32, 5, 28, padding=2),
+    "64->64 3x3 dilation 2, 28x28": _conv2d(8, 64, 64, 3, 28, padding=2, dilation=2),
+    "16->16 3x3, 32x32, batch 40": _conv2d(40, 16, 16, 3, 32, padding=1),
+    "3->64 7x7 stride 2, 112x112, batch 4": _conv2d(4, 3, 64, 7, 112, stride=2, padding=3),
+    "8->24 3x3, 64x64": _conv2d(8, 8, 24, 3, 64, padding=1),
+    "24->3 3x3, 64x64": _conv2d(8, 24, 3, 3, 64, padding=1),
+    "128->512 1x1, 14x14": _conv2d(8, 128, 512, 1, 14),
+    "256->256 3x3, 14x14": _conv2d(8, 256, 256, 3, 14, padding=1),
+    "512->512 3x3, 7x7": _conv2d(8, 512, 512, 3, 7, padding=1),
+    "32->32 3x3 depthwise, 56x56": _conv2d(8, 32, 32, 3, 56, padding=1, groups=32),
+    "7->13 3x3, 31x45": _conv2d(8, 7, 13, 3, 31, padding=1, w=45),
+}
+
+
+def convolutions(
+    section: str, threads: int, dtype: torch.dtype, *, backends: Sequence[str], only: str = ""
+) -> list[Case]:
+    """The cases of SHAPES whose name contains ``only``."""
+    return [
+        measure(section, name, replace(call, dtype=dtype), threads, backends=backends)
+        for name, call in SHAPES.items()
+        if only in name
+    ]

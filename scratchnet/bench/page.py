@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 from scratchnet.bench import curves
@@ -11,24 +12,6 @@ from scratchnet.bench.machine import lines
 from scratchnet.report import html
 
 TITLE = "scratchnet and torch.nn, side by side"
-
-_PANELS = {
-    curves.quality: (
-        "Quality",
-        "How much do the curves differ, and how much do other seeds change? Bands show chance.",
-    ),
-    curves.losses: ("Training loss", "All see the same batches in the same order."),
-    curves.differences: (
-        "How the losses part",
-        "Correct programs add in different orders, so their rounding differs, and training at a "
-        "high learning rate multiplies the difference from step to step. In float32 torch.nn's own "
-        "two memory layouts part in the same way; float64 starts nine digits lower.",
-    ),
-    curves.speed: (
-        "Speed",
-        "Median over all training steps; the contestants take turns on each batch.",
-    ),
-}
 
 _TIME = (
     "Time: every batch is a step of each contestant, in turns within one process, and who begins "
@@ -68,9 +51,10 @@ def parts(result: Comparison, sheet: bytes) -> Iterator[str]:
         f"{len(data.noisy_a)} pairs, as mean ± standard deviation over the seeds "
         f"({data.source}).{'' if data.val_is_clean else _TWO_NOISY}"
     )
-    for panel, (title, caption) in _PANELS.items():
+    for panel, (title, caption) in curves.PANELS.items():
         yield html.heading(title)
-        yield html.image(curves.png(panel, result), alt=str(panel.__doc__), caption=caption)
+        curves.draw(png := io.BytesIO(), result, [panel])
+        yield html.image(png.getvalue(), alt=str(panel.__doc__), caption=caption)
     yield html.heading("Images")
     yield html.image(
         sheet,

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from scratchnet.bench import convolutions, layer
+from scratchnet.bench import layer
 from scratchnet.bench.machine import cores
+from scratchnet.bench.operation import SHAPES
 from scratchnet.errors import ArgumentError
 
 # Rounds of each section, in the order in which they run, and in a quick look: three minutes on two
@@ -80,9 +81,9 @@ class Plan:
             raise ArgumentError(
                 f"a layer is measured by itself: leave out {', '.join(self.sections)}"
             )
-        if not any(self.shapes in name for name in convolutions.SHAPES):
+        if not any(self.shapes in name for name in SHAPES):
             raise ArgumentError(
-                f"no shape contains {self.shapes!r}: known are " + "; ".join(convolutions.SHAPES)
+                f"no shape contains {self.shapes!r}: known are " + "; ".join(SHAPES)
             )
 
     def over(self, section: str) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from scratchnet.bench.contest import Case, Contest, Contestant, Outcome, Timing
+from scratchnet.bench.contest import Case, Contest, Contestant, Outcome
 from scratchnet.errors import ScratchnetError
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.verify import VerificationError
@@ -26,11 +26,7 @@ BLOCK = 5
 
 
 def check(outcome: Outcome, expected: Outcome) -> None:
-    """Compare what a contestant computed with what it should have.
-
-    Raises:
-        ConformanceError: something is missing, has another shape, or is too far away.
-    """
+    """Raise ConformanceError where a contestant computed something else than it should have."""
     if set(outcome) != set(expected):
         raise ConformanceError(f"expected {sorted(expected)}, got {sorted(outcome)}")
     for name, exact in expected.items():
@@ -41,13 +37,10 @@ def check(outcome: Outcome, expected: Outcome) -> None:
 def turns(
     ways: Mapping[str, Callable[[], object]], first: int, *, warm: bool = True
 ) -> dict[str, float]:
-    """Let all run once, one after the other, and return the seconds of each.
+    """Let all run once, the one of number ``first`` first, and return the seconds of each.
 
-    Args:
-        ways: what to run, by name.
-        first: who begins; counted on from the last one to the first again.
-        warm: run each once before it is timed: a step of a training follows another step of it,
-            and finds in the caches what that one left there, not what somebody else did.
+    With ``warm`` each runs once before it is timed: a step of a training follows another step of
+    it, and finds in the caches what that one left there, not what somebody else did.
     """
     names = list(ways)
     begin = first % len(names) if names else 0
@@ -62,33 +55,29 @@ def turns(
     return seconds
 
 
-class Race:
-    """Some cases, ready to be timed, in a ``with`` block.
-
-    Args:
-        cases: what to measure; contestants are made, checked and warmed up here.
-        on_progress: told which case is being prepared.
-
-    Attributes:
-        rounds: how many were done.
-        contests: what is known of each case so far.
+class Race(ExitStack):
+    """Some cases in a ``with`` block, which ends what contestants hold: they are made, checked and
+    warmed up here, then timed; ``contests`` is what is known of each case so far.
     """
 
     def __init__(self, cases: Sequence[Case], on_progress: Progress) -> None:
+        super().__init__()
         self.rounds = 0
         self.contests = [Contest(case) for case in cases]
         self._ways: list[dict[str, Callable[[], object]]] = []
-        with ExitStack() as stack:
+        try:
             for contest in self.contests:
                 on_progress(0, f"checking {contest.case.title}")
                 with threads(contest.case.threads):
-                    self._ways.append(_prepare(contest, stack))
-            self._stack = stack.pop_all()
+                    self._ways.append(_prepare(contest, self))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def timed(self) -> list[Contest]:
         """The contests that anything is known of."""
-        return [c for c in self.contests if all(t.seconds for t in c.timings.values())]
+        return [c for c in self.contests if all(c.timings.values())]
 
     def run(self, rounds: int, on_progress: Progress) -> None:
         """Time everybody, ``rounds`` times; an interrupt leaves what was done in ``timed``."""
@@ -100,18 +89,10 @@ class Race:
                         on_progress(0, contest.case.title)
                         # only complete rounds are kept
                         for name, taken in turns(ways, self.rounds + i).items():
-                            contest.timings[name].seconds.append(taken)
+                            contest.timings[name].append(taken)
                         on_progress(contest.case.work, contest.case.title)
             order = order[1:] + order[:1]
             self.rounds += block
-
-    def __enter__(self) -> Race:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End processes that contestants hold."""
-        self._stack.close()
 
 
 def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], object]]:
@@ -130,7 +111,7 @@ def _prepare(contest: Contest, stack: ExitStack) -> dict[str, Callable[[], objec
             contest.left_out[name] = str(error)
         else:
             ready[name] = contestant
-            contest.timings[name] = Timing()
+            contest.timings[name] = []
     for _ in range(WARMUP):
         for contestant in ready.values():
             contestant.run()

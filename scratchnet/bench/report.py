@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scratchnet.bench import curves, figures, page
 from scratchnet.bench.comparison import Comparison
-from scratchnet.bench.result import Result
+from scratchnet.bench.run import Result
 from scratchnet.bench.tables import text
 from scratchnet.denoise.evaluation import NOISY, sample_sheet
 from scratchnet.io.files import write_json, write_text
@@ -14,12 +14,10 @@ from scratchnet.report import html
 
 
 def write_report(result: Result | Comparison, out: str | Path) -> None:
-    """Write a report into a directory, each file atomically.
+    """Write a report into a directory, made if it is missing, each file atomically.
 
-    Args:
-        result: of a benchmark: ``bench.txt`` (the tables), ``bench.png`` and ``bench.json``; or of
-            a comparison: ``report.html``, ``compare.png``, ``samples.png`` and ``compare.json``.
-        out: the directory; made if it is missing.
+    Of a benchmark ``bench.txt`` (the tables), ``bench.png`` and ``bench.json``; of a comparison
+    ``report.html``, ``compare.png``, ``samples.png`` and ``compare.json``.
 
     Raises:
         ScratchnetError: if something cannot be written.
@@ -31,7 +29,7 @@ def write_report(result: Result | Comparison, out: str | Path) -> None:
         write_text(out / "bench.txt", text(result))
         return
     write_json(out / "compare.json", result.as_dict())
-    curves.save(out / "compare.png", result)
+    curves.draw(out / "compare.png", result)
     labels = {name.replace(" ", "\n"): method for name, method in result.methods.items()}
     sheet = out / "samples.png"
     sample_sheet(sheet, result.data, {NOISY: lambda noisy: noisy, **labels}, columns=6)

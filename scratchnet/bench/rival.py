@@ -6,44 +6,36 @@ The file defines a function (or class) ``rival`` that returns a :class:`Rival`;
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from scratchnet.bench.contest import Contestant
-from scratchnet.bench.contestants import STEPS, named
-from scratchnet.errors import ArgumentError, ScratchnetError
+from scratchnet.errors import ArgumentError
 from scratchnet.layers.containers import Sequential
 from scratchnet.models import owncode
-
-FUNCTION = "rival"
 
 
 class Step(Protocol):
     """A training step, ready to be done."""
 
     def run(self) -> object:
-        """Do one step: forward, mean squared error, backward, plain SGD. This is what is timed.
-
-        Returns the seconds, as a float, where it keeps time itself.
+        """Do one: forward, mean squared error, backward, plain SGD. This is what is timed; a float
+        that it returns is taken as the seconds.
         """
 
     def outcome(self, steps: int) -> tuple[Tensor, list[Tensor]]:
-        """Do some steps, before the first ``run``; return the loss before each, and the gradients
-        of the first, in the order of ``model.param()``.
+        """Do some, before the first ``run``; return the loss before each, and the gradients of the
+        first, in the order of ``model.param()``.
         """
 
     def close(self) -> None:
         """End what it holds."""
 
 
+@runtime_checkable
 class Rival(Protocol):
-    """Who else can do the training step of the paper's network.
-
-    Attributes:
-        name: in tables and figures.
-        section: of the benchmark that it takes part in: ``"step"`` or ``"course"``.
+    """Who else can do the training step of the paper's network, in the section ``"step"`` or
+    ``"course"``.
     """
 
     name: str
@@ -53,14 +45,8 @@ class Rival(Protocol):
         """True if it can run here, else a line saying what is missing."""
 
     def prepare(self, model: Sequential, x: Tensor, y: Tensor, *, lr: float, threads: int) -> Step:
-        """Return a step.
-
-        Args:
-            model: whose weights to begin with; it may be kept.
-            x: images (N, 3, H, W), of the model's dtype.
-            y: what the network should make of them.
-            lr: learning rate.
-            threads: to compute with.
+        """Return a step from the weights of ``model``, which may be kept, on images x (N, 3, H, W),
+        of which the network should make y.
 
         Raises:
             ScratchnetError: it cannot, for a reason to be shown, such as the dtype.
@@ -74,27 +60,10 @@ def load(name: str) -> Rival:
     Raises:
         ArgumentError: there is no such file or function, or it returns something else.
     """
-    found = owncode.function(f"{name}:{FUNCTION}" if name.endswith(".py") else name)()
-    wanted = ("name", "section", "available", "prepare")
-    missing = [attribute for attribute in wanted if not hasattr(found, attribute)]
-    if missing or found.section not in ("step", "course"):
-        what = f"no {missing[0]}" if missing else f"the section {found.section!r}"
+    found = owncode.function(f"{name}:rival" if name.endswith(".py") else name)()
+    if not isinstance(found, Rival) or found.section not in ("step", "course"):
         raise ArgumentError(
             f"rival {name}: expected name, available(), prepare() and a section, 'step' or "
-            f"'course'; got a {type(found).__name__} with {what}"
+            f"'course'; got {found!r}, section {getattr(found, 'section', None)!r}"
         )
-    rival: Rival = found
-    return rival
-
-
-def contestant(rival: Rival, model: Sequential, x: Tensor, y: Tensor, *, lr: float) -> Contestant:
-    """Return a rival's training step; arguments as of ``Rival.prepare``.
-
-    Raises:
-        ScratchnetError: it is not available, or cannot do this step.
-    """
-    if (available := rival.available()) is not True:
-        raise ScratchnetError(str(available))
-    names = [name for name, _, _ in model.named_param()]
-    step = rival.prepare(model, x, y, lr=lr, threads=torch.get_num_threads())
-    return Contestant(step.run, lambda: named(names, *step.outcome(STEPS)), step.close)
+    return found

@@ -1,32 +1,86 @@
-"""The benchmark itself: one section after the other."""
+"""The benchmark itself, one section after the other, and what it found out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from scratchnet import backends
-from scratchnet.backends import dispatch
-from scratchnet.backends.dispatch import AUTO
-from scratchnet.bench import convolutions, layer, memory, rival, step
-from scratchnet.bench.contest import Case
+from scratchnet.backends.dispatch import AUTO, verifying
+from scratchnet.bench import layer, memory, operation, rival, step
+from scratchnet.bench.contest import Case, Contest
 from scratchnet.bench.machine import machine, sgemm_gflops
 from scratchnet.bench.memory import keeps_memory
 from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
-from scratchnet.bench.result import Result
 from scratchnet.errors import ArgumentError, ScratchnetError
 
 MEMORY_WORK = 2500.0
 """Of a process that measures memory, in the unit of Case.work."""
 
 
+@dataclass
+class Result:
+    """Everything that was measured.
+
+    Attributes:
+        plan, command, machine: what was to be measured, how, and on what.
+        memory, no_memory: by title and contestant the bytes needed, or why that is not known.
+        sgemm: GFLOP/s of matrix products by number of threads.
+        subjects: the layer with its inputs, in words.
+        malloc_keeps: whether malloc kept freed memory, so that no page faults were measured.
+        verified: whether each call ran on the reference, too, so that times are of both.
+        interrupted: whether it was ended early.
+    """
+
+    plan: Plan
+    command: str
+    machine: dict[str, Any]
+    contests: list[Contest] = field(default_factory=list)
+    memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    no_memory: dict[str, dict[str, str]] = field(default_factory=dict)
+    sgemm: dict[int, float] = field(default_factory=dict)
+    subjects: list[str] = field(default_factory=list)
+    malloc_keeps: bool = False
+    verified: bool = False
+    interrupted: bool = False
+
+    @property
+    def wrong(self) -> list[str]:
+        """Who computed something else than expected, and in what."""
+        return [f"{n} in {c.case.title}" for c in self.contests for n in c.wrong]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known of all figures."""
+        page_faults = "this system's malloc gives memory back: page faults are in all times"
+        of_both = "verified: each kernel call equals the reference's; times are of both"
+        return [
+            *([] if self.malloc_keeps else [page_faults]),
+            *([of_both] if self.verified else []),
+            *(["interrupted: this is what had been measured"] if self.interrupted else []),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in JSON."""
+        as_they_are = ("command", "interrupted", "verified", "malloc_keeps", "machine")
+        return {
+            **{name: getattr(self, name) for name in as_they_are},
+            "sgemm_gflops": {str(threads): speed for threads, speed in self.sgemm.items()},
+            "layer": self.subjects,
+            "contests": [contest.as_dict() for contest in self.contests],
+            "memory": [
+                {"title": title, "bytes": rows, "left_out": self.no_memory.get(title, {})}
+                for title, rows in self.memory.items()
+            ],
+        }
+
+
 class Bench:
     """A plan made ready: every case, and every measurement of memory.
-
-    Args:
-        plan: what to measure.
 
     Raises:
         ScratchnetError: a layer, a backend or a rival is not there, or not as it is asked for.
@@ -57,28 +111,24 @@ class Bench:
     def work(self) -> float:
         """How much ``run`` will report as done, in all: roughly milliseconds."""
         rounds = sum(
-            case.work * self.plan.rounds_of(section)
+            self.plan.rounds_of(section) * sum(case.work for case in cases)
             for section, cases in self.cases.items()
-            for case in cases
         )
         return rounds + MEMORY_WORK * sum(len(case.contestants) for case in self.memory.values())
 
     def run(self, command: str, on_progress: Progress = lambda done, what: None) -> Result:
-        """Measure; Ctrl-C ends it early, and what was timed by then is returned.
-
-        Args:
-            command: the command line, for the record.
-            on_progress: told of progress.
+        """Measure; ``command`` is for the record. Ctrl-C ends it early: what was timed by then is
+        returned.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C before anything was timed.
+            KeyboardInterrupt: before anything was timed.
         """
         result = Result(
             self.plan,
             command,
             machine(),
             subjects=list(map(str, self.subjects)),
-            verified=dispatch.verifying(),
+            verified=verifying(),
         )
         try:
             with keeps_memory() as result.malloc_keeps:
@@ -117,19 +167,20 @@ class Bench:
     def _cases(self, section: str) -> Iterator[Case]:
         plan, names = self.plan, list(self.plan.backends) or [AUTO]
         each, counts = plan.over(section), sorted({t for _, t in plan.over(section)})
-        dtype = torch.float64 if section == "float64" else plan.dtype
+        dtypes = {"float64": torch.float64, "course": torch.float32}
+        dtype = dtypes.get(section, plan.dtype)
         rivals = [other for other in self.rivals if other.section == section]
         for batch, n in each:
-            if section in ("step", "inference", "float64"):
+            if section in ("step", "inference", "float64", "course"):
                 compiled = plan.compiled and section != "float64"
                 yield step.case(
                     section, batch, n, dtype, backends=names, compiled=compiled, rivals=rivals
                 )
-            elif section == "course":
-                yield step.course_case(batch, n, rivals)
         for n in counts:
             if section in ("convolutions", "float64"):
-                yield from convolutions.cases(section, n, dtype, backends=names, only=plan.shapes)
+                yield from operation.convolutions(
+                    section, n, dtype, backends=names, only=plan.shapes
+                )
             for subject in self.subjects:
                 yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from scratchnet import models
-from scratchnet.bench import contestants, rival
+from scratchnet.bench import contestants
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, plural, setting, short
 from scratchnet.bench.contestants import Ours, Torch, laid_out
+from scratchnet.bench.rival import Rival
+from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.upsampling import Upsampling
@@ -23,17 +25,13 @@ LR = 0.5
 SIZE = 32
 """Height and width of the images, as in the paper's experiment."""
 
-# name: (channels_last, better algebra, compiled)
+# name: (channels_last, better algebra)
 TORCH = {
-    "torch eager": (False, False, False),
-    "torch eager channels_last": (True, False, False),
-    "torch, better algebra, channels_last": (True, True, False),
+    "torch eager": (False, False),
+    "torch eager channels_last": (True, False),
+    "torch, better algebra, channels_last": (True, True),
 }
-COMPILED = {
-    "torch.compile": (False, False, True),
-    "torch.compile channels_last": (True, False, True),
-    "torch.compile, better algebra, channels_last": (True, True, True),
-}
+COMPILED = {n.replace(" eager", "").replace("torch", "torch.compile"): TORCH[n] for n in TORCH}
 
 
 def start(batch: int, dtype: torch.dtype) -> tuple[Sequential, Tensor, Tensor]:
@@ -55,9 +53,9 @@ def ours(backend: str, dtype: torch.dtype, trains: bool, batch: int) -> Contesta
 def torchs(name: str, dtype: torch.dtype, trains: bool, batch: int) -> Contestant:
     """Return the same by torch: one of TORCH and COMPILED."""
     model, x, y = start(batch, dtype)
-    last, better, compiled = (TORCH | COMPILED)[name]
+    last, better = (TORCH | COMPILED)[name]
     net = contestants.torch_network(model, channels_last=last, better_algebra=better)
-    if not compiled:
+    if name in TORCH:
         return _torchs(net, _names(model), x, y, last, trains)
     made = _torchs(torch.compile(net), _names(model), x, y, last, trains)  # type: ignore[arg-type]
     contestants.compile_now(net, made.run)
@@ -82,18 +80,11 @@ def case(
     *,
     backends: Sequence[str],
     compiled: bool = False,
-    rivals: Sequence[rival.Rival] = (),
+    rivals: Sequence[Rival] = (),
 ) -> Case:
-    """The training step (forward, MSE, backward of all parameters, SGD), or the forward alone.
-
-    Args:
-        section: of the benchmark; in "inference" the forward alone.
-        batch: images a step.
-        threads: to compute with.
-        dtype: of everything.
-        backends: each makes a contestant; the first is the one others are compared with.
-        compiled: let torch.compile take part.
-        rivals: who else takes part.
+    """The training step (forward, MSE, backward of all parameters, SGD); in "inference" the forward
+    alone. Each of ``backends`` makes a contestant, and the first is what others are compared with;
+    in "course" it is the backend `reference`, in float32 and float64, and first programs.
     """
     trains = section != "inference"
     make: dict[str, Callable[[int], Contestant]] = {
@@ -101,23 +92,14 @@ def case(
     }
     names = [*TORCH, *(COMPILED if compiled else [])]
     make |= {name: partial(torchs, name, dtype, trains) for name in names}
-    make |= {other.name: partial(_rival, other, dtype) for other in rivals}
     what = "training step" if trains else "inference"
     title = f"{what}, batch {batch}, {setting(threads, dtype)}"
+    if section == "course":
+        both, reference = (torch.float32, torch.float64), our_name("reference")
+        make = {f"{reference}, {short(d)}": partial(ours, "reference", d, True) for d in both}
+        title = f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}"
+    make |= {other.name: partial(_rival, other, dtype) for other in rivals}
     return Case(section, title, threads, dtype, make, partial(_exact, trains, batch), batch)
-
-
-def course_case(batch: int, threads: int, rivals: Sequence[rival.Rival] = ()) -> Case:
-    """The training step by the backend `reference`, against first programs for the same network."""
-    name = our_name("reference")
-    make: dict[str, Callable[[int], Contestant]] = {
-        f"{name}, {short(dtype)}": partial(ours, "reference", dtype, True)
-        for dtype in (torch.float32, torch.float64)
-    }
-    make |= {other.name: partial(_rival, other, torch.float64) for other in rivals}
-    title = f"training step by `reference`, batch {batch}, {plural(threads, 'thread')}"
-    exact = partial(_exact, True, batch)
-    return Case("course", title, threads, torch.float32, make, exact, batch)
 
 
 def gflop(model: Sequential, batch: int, size: int = SIZE) -> float:
@@ -146,8 +128,15 @@ def _exact(trains: bool, batch: int) -> Outcome:
     return _torchs(net, _names(model), x.double(), y.double(), False, trains).outcome()
 
 
-def _rival(other: rival.Rival, dtype: torch.dtype, batch: int) -> Contestant:
-    return rival.contestant(other, *start(batch, dtype), lr=LR)
+def _rival(other: Rival, dtype: torch.dtype, batch: int) -> Contestant:
+    if (available := other.available()) is not True:
+        raise ScratchnetError(str(available))
+    model, x, y = start(batch, dtype)
+    step = other.prepare(model, x, y, lr=LR, threads=torch.get_num_threads())
+    outcome = partial(step.outcome, contestants.STEPS)
+    return Contestant(
+        step.run, lambda: contestants.named("losses", _names(model), *outcome()), step.close
+    )
 
 
 def _names(model: Sequential) -> list[str]:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import geometric_mean
+from statistics import geometric_mean, median
 
 from scratchnet.bench import layer, operation, step
 from scratchnet.bench.contest import Contest, plural, setting, short
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.machine import lines
-from scratchnet.bench.result import Result
+from scratchnet.bench.operation import SHAPES
+from scratchnet.bench.run import Result
 
 UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to print.
-
-    Attributes:
-        title: what it shows.
-        head: a heading for each column; the first is to the left, the others to the right.
-        rows: of cells.
-        notes: what follows from it, a line each.
-    """
+    """A table to print, its first column to the left, the others to the right; and what follows."""
 
     title: str
     head: Sequence[str]
@@ -69,8 +62,8 @@ def plain(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _contest(contest: Contest, result: Result) -> Table:
     """Everybody's times, and how many times as long as ours they are."""
     rows = []
-    for name, timing in contest.timings.items():
-        times = (f"{1e3 * seconds:.2f}" for seconds in (timing.least, timing.median))
+    for name, seconds in contest.timings.items():
+        times = (f"{1e3 * found:.2f}" for found in (min(seconds), median(seconds)))
         ratios = map(_times, contest.ratios(name) or (None, None))
         rows.append([name, *times, *ratios, f"{contest.images_per_second(name):,.0f}"])
     return Table(
@@ -83,14 +76,14 @@ def _contest(contest: Contest, result: Result) -> Table:
 
 def _floor(contest: Contest, result: Result) -> list[str]:
     """How near our step comes to its arithmetic at the speed of a matrix product."""
-    case, timing = contest.case, contest.timings.get(contest.ours)
+    case, seconds = contest.case, contest.timings.get(contest.ours)
     speed = result.sgemm.get(case.threads)
-    if case.section != "step" or not timing or not speed or short(case.dtype) != "float32":
+    if case.section != "step" or not seconds or not speed or short(case.dtype) != "float32":
         return []
     arithmetic = step.gflop(step.start(1, case.dtype)[0], case.images)
     floor = arithmetic / speed
     return [
-        f"{contest.ours}: {timing.least / floor:.2f} times (median {timing.median / floor:.2f}) "
+        f"{contest.ours}: {min(seconds) / floor:.2f} times (median {median(seconds) / floor:.2f}) "
         f"what {arithmetic:.3f} GFLOP take at the {speed:.0f} GFLOP/s of a matrix product"
     ]
 
@@ -102,7 +95,7 @@ def _threads(contests: Sequence[Contest]) -> list[Table]:
         alike = [c for c in contests if c.case.images == images]
         first, *others = sorted(alike, key=lambda c: c.case.threads)
         rows = [
-            [name, *(f"{base.median / c.timings[name].median:.2f}" for c in others)]
+            [name, *(f"{median(base) / median(c.timings[name]):.2f}" for c in others)]
             for name, base in first.timings.items()
             if all(name in c.timings for c in others)
         ]
@@ -119,15 +112,15 @@ def _shapes(contests: Sequence[Contest]) -> Table:
     rows = []
     for contest in contests:
         known = contest.timings
-        times = [f"{1e3 * known[n].least:.2f}" if n in known else UNKNOWN for n in names]
+        times = [f"{1e3 * min(known[n]):.2f}" if n in known else UNKNOWN for n in names]
         rows.append([contest.case.title, *times, *map(_times, better_layout(contest))])
     ratios = [better for c in contests if None not in (better := better_layout(c))]
     notes = [f"{c.case.title}: {line}" for c in contests for line in _left_out(c)]
     if ratios:
-        least, median = ([float(r[i] or 0) for r in ratios] for i in (0, 1))
+        least, middle = ([float(r[i] or 0) for r in ratios] for i in (0, 1))
         notes = [
-            f"geometric mean: {geometric_mean(least):.2f} of least, {geometric_mean(median):.2f} "
-            f"of median; worst: {min(least):.2f} of least, {min(median):.2f} of median",
+            f"geometric mean: {geometric_mean(least):.2f} of least, {geometric_mean(middle):.2f} "
+            f"of median; worst: {min(least):.2f} of least, {min(middle):.2f} of median",
             *notes,
         ]
     what = f"single convolutions, forward and backward, {setting(case.threads, case.dtype)}"
@@ -164,7 +157,7 @@ def _memory(result: Result) -> list[Table]:
 
 
 def _rounds(contests: Sequence[Contest]) -> str:
-    counts = [len(t.seconds) for c in contests for t in c.timings.values()]
+    counts = [len(seconds) for c in contests for seconds in c.timings.values()]
     return plural(min(counts, default=0), "round")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,7 +12,7 @@ from scratchnet.cli import options
 from scratchnet.cli.options import option
 from scratchnet.errors import ScratchnetError
 
-LAYER, CONTESTANTS = "One layer", "Contestants"
+CONTESTANTS = "Contestants"
 
 Dtype = Literal["float32", "float64"]
 
@@ -33,16 +32,12 @@ def bench(
     ] = False,
     batch: Annotated[
         str | None,
-        option(
-            "Images a step.", metavar="N[,N]...", show_default="40, and for `step` 2 and 256, too"
-        ),
+        option("Images a step.", metavar="N[,N]...", show_default="40, for `step` 2 and 256, too"),
     ] = None,
     threads: Annotated[
         str | None,
         option(
-            "Threads to compute with.",
-            metavar="N[,N]...",
-            show_default="one a core, and for `step` a single one, too",
+            "Threads to compute with.", metavar="N[,N]...", show_default="all, for `step` 1, too"
         ),
     ] = None,
     rounds: Annotated[
@@ -66,18 +61,13 @@ def bench(
     ] = None,
     compiled: Annotated[
         bool,
-        option(
-            "Let torch.compile take part in `step` and `inference`. It needs a C++ compiler and a "
-            "minute or two for each batch and number of threads.",
-            CONTESTANTS,
-            "--compile",
-        ),
+        option("Let torch.compile take part, which takes minutes.", CONTESTANTS, "--compile"),
     ] = False,
     rivals: Annotated[
         list[str] | None,
         option(
-            "Let another training step take part: a file that defines `rival()`, or "
-            "`package.module:FUNCTION`; repeatable. `benchmarks/` in the sources has some.",
+            "Let another training step take part: a file that defines `rival()`, as those in "
+            "`benchmarks/`, or `package.module:FUNCTION`; repeatable.",
             CONTESTANTS,
             "--rival",
             metavar="FILE.py",
@@ -85,38 +75,11 @@ def bench(
     ] = None,
     layer: Annotated[
         str | None,
-        option(
-            "Measure this layer and nothing else: one that `scratchnet info` lists, or "
-            "`package.module:Class`.",
-            LAYER,
-            metavar="NAME",
-        ),
+        option("Measure this layer (or `package.module:Class`) and nothing else.", metavar="NAME"),
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        option("Argument of its constructor; repeatable.", LAYER, "--arg", metavar="KEY=VALUE"),
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        option(
-            "Shape of an input; repeatable.",
-            LAYER,
-            "--input",
-            metavar="N,C,H,W",
-            show_default="16 images of 64x64",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        option(
-            "Folder for tables, figure and numbers.",
-            None,
-            "--out",
-            "-o",
-            metavar="DIR",
-            show_default="runs/bench-1, -2, ...",
-        ),
-    ] = None,
+    arguments: options.Arguments = None,
+    inputs: options.Inputs = None,
+    out: options.ReportOut = None,
     force: options.ForceReport = False,
     as_json: options.AsJson = False,
     verify: options.Verify = False,
@@ -195,9 +158,4 @@ def bench(
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        raise ScratchnetError(f"{name} expects numbers such as 2,40, got {text!r}") from None
+    return None if text is None else sorted({*options.sizes(name, text, "numbers such as 2,40")})

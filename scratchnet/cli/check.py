@@ -29,16 +29,8 @@ def check(
             "[default: all that are installed]",
         ),
     ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--arg", metavar="KEY=VALUE", help="Argument of the layer's constructor; repeatable."
-        ),
-    ] = None,
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="N,C,H,W", help="Shape of an example input; repeatable."),
-    ] = None,
+    arguments: options.Arguments = None,
+    shapes: options.Inputs = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -63,26 +55,22 @@ def check(
 ) -> None:
     """Prove that layers, operations and backends do what their contracts say.
 
-        A layer's gradients are compared with finite differences, and with autograd where torch has the
-        same layer; a backend's results with those of `reference`, over some hundred shapes. The exit
-        code is 1 if a check fails, and if a kernel that there should be was not compiled, unless
-        `--backend reference` asks for what computes without it.
+    A layer's gradients are compared with finite differences, and with autograd where torch has the
+    same layer; a backend's results with those of `reference`, over some hundred shapes. The exit
+    code is 1 if a check fails, and if a kernel that there should be was not compiled, unless
+    `--backend reference` asks for what computes without it.
 
-        **Examples**
+    **Examples**
 
-        `scratchnet check` – everything that is installed
+    `scratchnet check` – everything that is installed
 
-        `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
+    `scratchnet check cpp --only "conv2d_*"` – one backend's convolutions
 
-    <<<<<<< HEAD
-        `scratchnet check max_pool2d` – one operation, on each backend that implements it
+    `scratchnet check max_pool2d` – one operation, on each backend that implements it
 
-        `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – a layer of one's own
-    =======
-        `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
-    >>>>>>> core
+    `scratchnet check my-layer --arg channels=8 --input 2,8,9,7` – your own layer
 
-        `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
+    `scratchnet check my_package.layers:Swish --backend cpp` – before it is installed
     """
     if replay is not None:
         from scratchnet.verify.replay import replay as run_again

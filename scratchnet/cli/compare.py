@@ -21,39 +21,23 @@ Layout = Literal["both", "contiguous", "channels-last"]
 
 def compare(
     seeds: Annotated[
-        int,
-        option("Trainings, each from other weights and with batches in another order.", min=1),
+        int, option("Trainings, each from other weights and with batches in another order.", min=1)
     ] = 3,
     torch_seeds: Annotated[
         int | None, option("Fewer trainings for torch.nn.", min=1, show_default="as --seeds")
     ] = None,
-    layout: Annotated[
-        Layout, option("Memory layout of torch.nn: each is a separate contestant.")
-    ] = "both",
-    memory: Annotated[
-        bool, option("Measure peak memory, in a process for each contestant.")
-    ] = True,
-    out: Annotated[
-        Path | None,
-        option(
-            "Folder for the report.",
-            None,
-            "--out",
-            "-o",
-            metavar="DIR",
-            show_default="runs/compare-1, -2, ...",
-        ),
-    ] = None,
+    layout: Annotated[Layout, option("Memory layout of torch.nn; each is a contestant.")] = "both",
+    memory: Annotated[bool, option("Measure peak memory, each in a process.")] = True,
+    out: options.ReportOut = None,
     force: options.ForceReport = False,
     as_json: options.AsJson = False,
     preset_name: Annotated[
         str | None,
         option(
-            "Settings of `scratchnet train` to start from, such as `paper`.",
+            "Settings of `scratchnet train` to start from. [default: the paper's, on few images]",
             TRAINING,
             "--preset",
             metavar="NAME",
-            show_default="the paper's network, learning with momentum on a few images",
         ),
     ] = None,
     config: Annotated[
@@ -66,41 +50,24 @@ def compare(
     ] = None,
     model_arg: Annotated[
         list[str] | None,
-        option(
-            "An argument of the network, such as `channels=16`; repeat for more.",
-            TRAINING,
-            metavar="KEY=VALUE",
-        ),
+        option("Argument of the network; repeat for more.", TRAINING, metavar="KEY=VALUE"),
     ] = None,
     optimizer: Annotated[str | None, option("`sgd` or `adam`.", TRAINING)] = None,
     lr: Annotated[float | None, option("Learning rate.", TRAINING)] = None,
     momentum: Annotated[float | None, option("Momentum of sgd.", TRAINING)] = None,
     batch_size: Annotated[int | None, option("Pairs a step.", TRAINING, min=1)] = None,
     dtype: Annotated[
-        str | None, option("Of the trainings: `float32` or `float64`.", TRAINING)
+        str | None, option("Of the trainings.", TRAINING, metavar="float32|float64")
     ] = None,
     seed: Annotated[int | None, option("The first seed.", TRAINING, min=0)] = None,
     data: options.Data = None,
     images: options.Images = None,
     noisy_a: options.NoisyA = None,
     noisy_b: options.NoisyB = None,
-    noise: Annotated[
-        str | None,
-        option("Noise to add where the images are clean, as for `scratchnet train`.", options.DATA),
-    ] = None,
-    n_train: Annotated[
-        int | None,
-        option("Training pairs (with --data: at most, and else all).", options.DATA, min=1),
-    ] = None,
-    n_val: Annotated[
-        int | None, option("Validation images (likewise).", options.DATA, min=1)
-    ] = None,
-    size: Annotated[
-        int | None,
-        option(
-            "Side of the images that are cut, in pixels.", options.DATA, min=1, show_default="32"
-        ),
-    ] = None,
+    noise: options.Noise = None,
+    n_train: Annotated[int | None, option("Training pairs, at most.", options.DATA, min=1)] = None,
+    n_val: options.NVal = None,
+    size: options.Size = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
     verify: options.Verify = False,

@@ -27,7 +27,6 @@ def denoise(
         str | None,
         typer.Option(
             "--weights",
-            "--model",
             "-w",
             metavar="WEIGHTS",
             help=options.WEIGHTS,
@@ -84,7 +83,7 @@ def denoise(
     jobs = plan(inputs, out, force=force, compare=compare)
     screen, failures = console(), []
     with options.machine(backend, threads, verify):
-        network = checkpoint.load_own(checkpoint.find_weights(weights), model)
+        network = checkpoint.load(checkpoint.find_weights(weights), code=model)
         denoiser = Denoiser(network, tile=tile or TILE, ensemble=self_ensemble)
         with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("images", total=len(jobs), visible=len(jobs) > 1)

@@ -26,33 +26,9 @@ def evaluate(
     images: options.Images = None,
     noisy_a: options.NoisyA = None,
     noisy_b: options.NoisyB = None,
-    noise: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Noise to add where the images are clean, as for `scratchnet train`. "
-            "[default: as trained]",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
-    n_val: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Validation images. [default: as trained]",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Side of the images that are cut, in pixels. [default: as trained]",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
+    noise: options.Noise = None,
+    n_val: options.NVal = None,
+    size: options.Size = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -104,7 +80,7 @@ def evaluate(
         noise=noise, n_val=n_val, size=size,
     )  # fmt: skip
     with options.machine(backend, threads, verify):
-        network = checkpoint.load_own(path, model)
+        network = checkpoint.load(path, code=model)
         with bar(screen) as progress:
             task = progress.add_task("preparing images", total=None)
             pairs = sources.load_validation(settings)

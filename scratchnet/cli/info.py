@@ -15,9 +15,9 @@ def info(
     This is what to look at when something runs slower than it should, and what to put into a bug
     report.
     """
-    from scratchnet.bench.machine import facts
+    from scratchnet.bench.machine import machine
 
-    found = facts()
+    found = machine()
     if as_json:
         import json
 
@@ -74,20 +74,21 @@ def _show(found: dict[str, Any]) -> None:
     screen.print()
     screen.print(ops)
 
-    layers = grid("layer", "from")
-    layers.add_row(", ".join(r["name"] for r in found["layers"] if r["builtin"]), "scratchnet")
-    for row in found["layers"]:
-        if not row["builtin"]:
-            layers.add_row(row["name"], _origin(row))
+    names = grid("kind", "names", "from")
+    for kind in ("layers", "losses", "networks", "optimizers", "schedules", "noise"):
+        own = ", ".join(row["name"] for row in found[kind] if row["builtin"])
+        names.add_row(kind, own, "scratchnet")
+        for row in found[kind]:
+            if not row["builtin"]:
+                names.add_row(kind, row["name"], _origin(row))
     screen.print()
-    screen.print(layers)
+    screen.print(names)
     screen.print()
-    networks = grid()
-    networks.add_row("[bold]networks[/bold]", ", ".join(found["models"]))
-    networks.add_row(
+    weights = grid()
+    weights.add_row(
         "[bold]weights[/bold]", ", ".join(found["weights"]) or "none came with this installation"
     )
-    screen.print(networks)
+    screen.print(weights)
     for line in found["problems"]:
         screen.print(f"[red]problem[/red]: {escape(line)}", soft_wrap=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,8 +58,38 @@ Verify = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+ReportOut = Annotated[
+    Path | None,
+    option(
+        "Folder for the report. [default: a new one in runs/]",
+        None,
+        "--out",
+        "-o",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
 ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--force")]
 AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
+Arguments = Annotated[
+    list[str] | None,
+    option("Argument of the layer's constructor; repeatable.", None, "--arg", metavar="KEY=VALUE"),
+]
+Inputs = Annotated[
+    list[str] | None,
+    option("Shape of an input of the layer; repeatable.", None, "--input", metavar="N,C,H,W"),
+]
+Noise = Annotated[
+    str | None,
+    option(
+        "Noise to add where the images are clean, as for `scratchnet train`.", DATA, metavar="NAME"
+    ),
+]
+NVal = Annotated[int | None, option("Validation images, at most.", DATA, metavar="N", min=1)]
+Size = Annotated[
+    int | None,
+    option("Side of the images that are cut, in pixels.", DATA, metavar="N", min=1),
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -114,8 +144,11 @@ Tile = Annotated[
 
 
 @contextmanager
-def machine(backend: str | None, threads: int | None, verify: bool = False) -> Iterator[None]:
-    """Compute with this backend and this many threads, verified or not, inside the block.
+def machine(
+    backend: str | None, threads: int | None, verify: bool = False, *, apply: bool = True
+) -> Iterator[None]:
+    """Compute with this backend (unless not ``apply``: what runs inside selects it) and this many
+    threads, verified or not, inside the block.
 
     Where no backend was chosen and the kernels are missing, standard error says so: the work will
     take several times as long.
@@ -139,11 +172,8 @@ def machine(backend: str | None, threads: int | None, verify: bool = False) -> I
     if verify:  # in the environment, so that processes started from here verify, too
         os.environ[VERIFY_VARIABLE] = "1"
     try:
-        if backend is None:
+        with use_backend(backend) if backend is not None and apply else nullcontext():
             yield
-        else:
-            with use_backend(backend):
-                yield
     finally:
         torch.set_num_threads(before)
         if verify:
@@ -188,12 +218,13 @@ def key_values(items: list[str]) -> dict[str, object]:
     return values
 
 
-def sizes(option: str, text: str) -> list[int]:
+def sizes(option: str, text: str, such_as: str = "sizes such as 2,3,32,32") -> list[int]:
     """``"2,3,32,32"`` as a list.
 
     Args:
         option: for the message.
         text: what it was given.
+        such_as: what it expects.
 
     Raises:
         ScratchnetError: if it is something else than sizes of at least 0.
@@ -203,5 +234,5 @@ def sizes(option: str, text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 0:
-        raise ScratchnetError(f"{option} expects sizes such as 2,3,32,32, got {text!r}")
+        raise ScratchnetError(f"{option} expects {such_as}, got {text!r}")
     return found

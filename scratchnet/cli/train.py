@@ -18,7 +18,8 @@ def _presets(field: str) -> str:
     """The presets' values of a setting, as a help text shows defaults."""
     values = {name: getattr(config, field) for name, (_, config) in PRESETS.items()}
     if len(set(map(str, values.values()))) == 1:
-        return f"default: {next(iter(values.values()))}"
+        default = next(iter(values.values()))
+        return "default: the optimizer's own" if default is None else f"default: {default}"
     return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
@@ -141,13 +142,32 @@ def train(
         str | None, _option("`float32` or `float64`.", MODEL, "dtype", metavar="NAME")
     ] = None,
     optimizer: Annotated[
-        str | None, _option("`sgd`, `adam` or `muon`.", OPTIMIZER, "optimizer", metavar="NAME")
+        str | None,
+        _option(
+            "Optimizer; `scratchnet info` lists them. Or `PACKAGE.MODULE:CLASS`, such as "
+            "`torch.optim:AdamW`.",
+            OPTIMIZER,
+            "optimizer",
+            metavar="NAME",
+        ),
+    ] = None,
+    optimizer_arg: Annotated[
+        list[str] | None,
+        _option(
+            "An argument of the optimizer, such as `amsgrad=true`; repeat for more.",
+            OPTIMIZER,
+            metavar="KEY=VALUE",
+        ),
+    ] = None,
+    loss: Annotated[
+        str | None,
+        _option("Loss; `scratchnet info` lists them.", OPTIMIZER, "loss", metavar="NAME"),
     ] = None,
     lr: Annotated[float | None, _option("Learning rate.", OPTIMIZER, "lr", metavar="X")] = None,
     schedule: Annotated[
         str | None,
         _option(
-            "How lr changes: `constant`, `cosine` or `one-cycle`.",
+            "How lr changes; `scratchnet info` lists the schedules.",
             OPTIMIZER,
             "schedule",
             metavar="NAME",
@@ -157,22 +177,28 @@ def train(
         int | None, _option("Pairs a step.", OPTIMIZER, "batch_size", metavar="N", min=1)
     ] = None,
     momentum: Annotated[
-        float | None, _option("Momentum of sgd and muon.", OPTIMIZER, "momentum", metavar="X")
+        float | None,
+        _option("Momentum.", OPTIMIZER, "momentum", metavar="X"),
     ] = None,
     dampening: Annotated[
-        float | None, _option("Dampening of sgd.", OPTIMIZER, "dampening", metavar="X")
+        float | None,
+        _option("Dampening.", OPTIMIZER, "dampening", metavar="X"),
     ] = None,
     nesterov: Annotated[
-        bool | None, _option("Nesterov momentum for sgd (needs momentum) and muon.", OPTIMIZER)
+        bool | None, _option("Nesterov momentum (of sgd: needs momentum).", OPTIMIZER)
     ] = None,
     weight_decay: Annotated[
-        float | None, _option("L2 penalty.", OPTIMIZER, "weight_decay", metavar="X")
+        float | None,
+        _option("L2 penalty.", OPTIMIZER, "weight_decay", metavar="X"),
     ] = None,
     betas: Annotated[
         tuple[float, float] | None,
-        _option("Decay rates of adam.", OPTIMIZER, "betas", metavar="B1 B2"),
+        _option("Decay rates of means.", OPTIMIZER, "betas", metavar="B1 B2"),
     ] = None,
-    eps: Annotated[float | None, _option("Epsilon of adam.", OPTIMIZER, "eps", metavar="X")] = None,
+    eps: Annotated[
+        float | None,
+        _option("Epsilon.", OPTIMIZER, "eps", metavar="X"),
+    ] = None,
     backend: options.Backend = None,
     threads: options.Threads = None,
     verify: options.Verify = False,
@@ -210,6 +236,8 @@ def train(
         "model": model, "dtype": dtype,
         "model_args": options.key_values(model_arg) if model_arg else None,
         "optimizer": optimizer, "lr": lr, "schedule": schedule, "batch_size": batch_size,
+        "optimizer_args": options.key_values(optimizer_arg) if optimizer_arg else None,
+        "loss": loss,
         "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
         "weight_decay": weight_decay, "betas": betas, "eps": eps,
         "backend": backend, "threads": threads,
@@ -218,7 +246,7 @@ def train(
         _only_for_resume(given, preset_name, config, out, force)
     settings = _settings(preset_name, config, out, resume=resume, force=force).with_options(**given)
     screen = console()
-    with options.machine(settings.backend, settings.threads, verify):
+    with options.machine(settings.backend, settings.threads, verify, apply=False):
         try:
             with TrainingProgress(screen) as progress:
                 run = runs.train(settings, out, resume=resume, force=force, callbacks=[progress])

@@ -16,11 +16,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from scratchnet.errors import ArgumentError, ShapeError, TypeMismatch
+from scratchnet.errors import ArgumentError, ScratchnetError, ShapeError, TypeMismatch
+from scratchnet.registry import Registry
 
 NOISE_HELP = (
     "subpixel, gaussian:SIGMA or gaussian:LOW-HIGH (grey levels, 0-255), "
@@ -38,6 +40,16 @@ class NoiseModel(ABC):
     """
 
     scale: int = 1
+
+    @classmethod
+    def parse(cls, parameter: str) -> Self:
+        """Make the model of a specification from what stands behind its name and `:`, if anything.
+
+        Raises:
+            ValueError, TypeError: it is no parameter of this model.
+        """
+        make: Callable[..., Self] = cls
+        return make(float(parameter)) if parameter else make()
 
     def clean(self, original: Tensor) -> Tensor:
         """The noise-free image.
@@ -139,6 +151,12 @@ class Gaussian(NoiseModel):
             fits = self.sigma <= self.high < math.inf
             _require(fits, "gaussian:LOW-HIGH", f"HIGH of {self.sigma} or more", self.high)
 
+    @classmethod
+    def parse(cls, parameter: str) -> Self:
+        """Make the model of `SIGMA` or `LOW-HIGH`."""
+        # A minus after an e belongs to a number, as in 1e-6.
+        return cls(*map(float, re.split(r"(?<=[^eE])-", parameter)))
+
     def __str__(self) -> str:
         high = "" if self.high is None else f"-{_number(self.high)}"
         return f"gaussian:{_number(self.sigma)}{high}"
@@ -188,36 +206,41 @@ class Impulse(NoiseModel):
         return original.masked_fill(salt, 255).masked_fill(pepper, 0)
 
 
-_WITH_PARAMETER: dict[str, Callable[..., NoiseModel]] = {
-    "gaussian": Gaussian,
-    "poisson": Poisson,
-    "impulse": Impulse,
-}
+def _prepare(obj: object) -> type[NoiseModel]:
+    if not (isinstance(obj, type) and issubclass(obj, NoiseModel)):
+        raise TypeError(f"expected a subclass of scratchnet.data.noise.NoiseModel, got {obj!r}")
+    return obj
+
+
+registry: Registry[type[NoiseModel]] = Registry("scratchnet.noise", kind="noise", prepare=_prepare)
 
 
 def parse_noise(spec: str) -> NoiseModel:
     """The noise model that a specification names.
 
     Args:
-        spec: `subpixel`, `gaussian:SIGMA`, `gaussian:LOW-HIGH`, `poisson:PEAK` or `impulse:P`.
+        spec: `subpixel`, `gaussian:SIGMA`, `gaussian:LOW-HIGH`, `poisson:PEAK` or `impulse:P`; or
+            the name of a plugin's, with `:` and its parameter if it takes one; or
+            `package.module:Class`, with another `:` and the parameter.
 
     Raises:
         ArgumentError: The name is unknown, the parameter is missing, superfluous, no number or
             out of range.
+        PluginError: A plugin cannot be loaded.
     """
-    name, colon, parameter = spec.strip().partition(":")
-    if name == "subpixel" and not colon:
-        return Subpixel()
-    # A minus after an e belongs to a number, as in 1e-6.
-    numbers = re.split(r"(?<=[^eE])-", parameter) if name == "gaussian" else [parameter]
-    if name in _WITH_PARAMETER and len(numbers) <= 2:
+    name, _, parameter = spec.strip().partition(":")
+    if "." in name:
+        kind, _, parameter = parameter.partition(":")
+        name = f"{name}:{kind}"
+    if ":" in name or name in registry.names():
         try:
-            values = [float(number) for number in numbers]
-        except ValueError:
-            pass
-        else:
-            return _WITH_PARAMETER[name](*values)
-    raise ArgumentError(f"unknown noise {spec!r}: expected {NOISE_HELP}")
+            return registry.get(name).parse(parameter)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, ScratchnetError):
+                raise
+    others = [name for name in registry.names() if not registry.info(name).builtin]
+    known = NOISE_HELP + "".join(f", or {name} of a plugin" for name in others)
+    raise ArgumentError(f"unknown noise {spec!r}: expected {known}")
 
 
 def _require(holds: bool, syntax: str, expected: str, came: float) -> None:

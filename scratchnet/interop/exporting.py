@@ -84,5 +84,5 @@ _TO_TORCH: dict[type[Module], Callable[[Any], nn.Module]] = {
     Upsampling: _torch_upsampling,
     ReLU: lambda layer: nn.ReLU(),
     Sigmoid: lambda layer: nn.Sigmoid(),
-    MSE: lambda layer: nn.MSELoss(),
+    MSE: lambda layer: nn.MSELoss(reduction=layer.reduction),
 }

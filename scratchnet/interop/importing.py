@@ -156,12 +156,6 @@ def _from_upsample(module: nn.Upsample) -> Module:
     return NearestUpsampling((int(factors[0]), int(factors[1])))
 
 
-def _from_mse(module: nn.MSELoss) -> Module:
-    if module.reduction != "mean":
-        raise _Unsupported(f"reduction={module.reduction!r}, expected 'mean'")
-    return MSE()
-
-
 _TORCH_CONTAINERS = (nn.Sequential, TorchResidual, TorchConcat)
 
 _FROM_TORCH: dict[type[nn.Module], Callable[[Any], Module]] = {
@@ -174,7 +168,7 @@ _FROM_TORCH: dict[type[nn.Module], Callable[[Any], Module]] = {
     nn.ReLU: lambda module: ReLU(),
     nn.Sigmoid: lambda module: Sigmoid(),
     nn.Identity: lambda module: Sequential(),
-    nn.MSELoss: _from_mse,
+    nn.MSELoss: lambda module: MSE(module.reduction),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +43,26 @@ def header(path: str | Path) -> dict[str, Any]:
     Raises:
         ScratchnetError: if the file is missing or damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return about if isinstance(about, dict) else {}
+    return _open(path, lambda file: {})[0]
 
 
-def read(path: str | Path) -> dict[str, Tensor]:
-    """All tensors of a file, by name.
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header, as :func:`header` returns it, and all tensors of a file, by name.
 
     Raises:
         ScratchnetError: if the file is missing or damaged.
     """
+    return _open(path, lambda file: {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+
+
+def _open(
+    path: str | Path, tensors: Callable[[Any], dict[str, Tensor]]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            about = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            return (about if isinstance(about, dict) else {}), tensors(file)
+    except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.layers.checks import check_grad, check_tensor
 from scratchnet.layers.module import Module
+from scratchnet.registry import Registry
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -100,3 +101,13 @@ class MSE(Loss):
         (difference,) = self.saved
         grad: Tensor = difference * (2 * self.grad_each(grad_outputs, difference))
         return grad
+
+
+def _prepare(obj: Any) -> type[Loss]:
+    if not (isinstance(obj, type) and issubclass(obj, Loss)):
+        raise TypeError(f"expected a subclass of scratchnet.layers.loss.Loss, got {obj!r}")
+    return obj
+
+
+registry: Registry[type[Loss]] = Registry("scratchnet.losses", kind="loss", prepare=_prepare)
+names, get = registry.names, registry.get

@@ -15,7 +15,9 @@ from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import Upsampling
-from scratchnet.models.owncode import function, is_own_code
+from scratchnet.models import owncode
+from scratchnet.models.owncode import is_own_code
+from scratchnet.registry import Registry, function
 
 
 def noise2noise(*, generator: torch.Generator | None = None) -> Sequential:
@@ -98,16 +100,10 @@ def unet(
     return Residual(full)
 
 
-_MODELS: dict[str, Callable[..., Module]] = {
-    "noise2noise": noise2noise,
-    "residual": residual,
-    "unet": unet,
-}
-
-
-def names() -> list[str]:
-    """Return the networks' names."""
-    return sorted(_MODELS)
+registry: Registry[Callable[..., Module]] = Registry(
+    "scratchnet.networks", kind="network", prepare=function
+)
+names, get = registry.names, registry.get
 
 
 def build(name: str, **arguments: Any) -> Module:
@@ -126,10 +122,10 @@ def build(name: str, **arguments: Any) -> Module:
         PluginError: the layer cannot be loaded.
     """
     maker: Callable[..., Module]
-    if name in _MODELS:
-        maker = _MODELS[name]
-    elif is_own_code(name):
-        maker = function(name)
+    if is_own_code(name):
+        maker = owncode.function(name)
+    elif name in names():
+        maker = get(name)
     elif name in layers.names():
         maker = layers.get(name)
         if "generator" not in inspect.signature(maker).parameters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scratchnet.errors import ArgumentError
+from scratchnet.registry import Registry, function
 
 Schedule = Callable[[int, int], float]
 
@@ -40,20 +40,5 @@ def _half_cosine(start: float, end: float, done: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
 
 
-_SCHEDULES: dict[str, Schedule] = {"constant": constant, "cosine": cosine, "one-cycle": one_cycle}
-
-
-def names() -> list[str]:
-    """Return the schedules' names."""
-    return sorted(_SCHEDULES)
-
-
-def get(name: str) -> Schedule:
-    """Return the schedule called ``name``.
-
-    Raises:
-        ArgumentError: there is none.
-    """
-    if name not in _SCHEDULES:
-        raise ArgumentError(f"there is no schedule {name!r}: known are {', '.join(names())}")
-    return _SCHEDULES[name]
+registry: Registry[Schedule] = Registry("scratchnet.schedules", kind="schedule", prepare=function)
+names, get = registry.names, registry.get

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchnet.errors import ArgumentError
+from scratchnet.layers.parameter import Parameter
 from scratchnet.optim import Optimizer
 from scratchnet.testing.checks import Check, OnFail, Result, run_checks
 from scratchnet.testing.closeness import ConformanceError, assert_close, assert_same_bits
@@ -29,7 +31,8 @@ def check_optimizer(
     expected_failures: dict[str, str] | None = None,
     on_fail: OnFail = "raise",
 ) -> list[Result]:
-    """Check an optimizer: against a twin of torch.optim, and that each option does something.
+    """Check an optimizer, any torch.optim.Optimizer that takes the pairs of ``model.param()``:
+    against a twin of torch.optim, and that each option does something.
 
     Args:
         kind: the class, e.g. ``scratchnet.SGD``.
@@ -60,6 +63,7 @@ def optimizer_checks(
         "in_place": partial(_in_place, kind, options),
         "learning_rate": partial(_learning_rate, kind, options),
         "saved_state": partial(_saved_state, kind, options),
+        "groups": partial(_groups, kind, options),
         **{
             f"option_{option}": partial(_option, kind, options, option)
             for option in options
@@ -123,6 +127,38 @@ def _learning_rate(kind: Maker, options: Mapping[str, Any]) -> str:
     return ""
 
 
+def _groups(kind: Maker, options: Mapping[str, Any]) -> str:
+    """Groups have options of their own, one of torch's schedules changes lr, and frozen parameters
+    and those without a gradient stay where they are.
+    """
+    values = [Parameter(value) for value, _ in _pairs(torch.float64)]
+    rest = {"params": values[1:], "lr": 0.0}
+    optimizer = kind([{"params": values[:1]}, rest], **options)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(step < 1))
+    before = [value.detach().clone() for value in values]
+    moved = []
+    for frozen in (True, False, False):
+        values[0].requires_grad = not frozen
+        _give_gradients([(value, value.buffer) for value in values], 0)
+        last = values[0].detach().clone()
+        optimizer.step()
+        moved.append(not torch.equal(values[0], last))
+        if not frozen:
+            schedule.step()
+    if moved[0]:
+        raise ConformanceError("step moved a frozen parameter: skip those whose grad is None")
+    if not moved[1]:
+        raise ConformanceError("step did not move a parameter that was frozen and no longer is")
+    if moved[2]:
+        raise ConformanceError(
+            "step moved a parameter after a schedule of torch's had set its group's lr to 0: read "
+            "options['lr'] at each step"
+        )
+    for value, old in zip(values[1:], before[1:], strict=True):
+        assert_same_bits(value, old, "parameters of a group with lr = 0")
+    return ""
+
+
 def _option(kind: Maker, options: Mapping[str, Any], option: str) -> str:
     """The option does something: without it the parameters end up elsewhere."""
     with_it = _run(kind, options)
@@ -144,7 +180,7 @@ def _saved_state(kind: Maker, options: Mapping[str, Any]) -> str:
     optimizer = kind(pairs, **options)
     for step in range(STEPS):
         if step == STEPS // 2:
-            state = {name: tensor.clone() for name, tensor in optimizer.state_dict().items()}
+            state = copy.deepcopy(optimizer.state_dict())
             optimizer = kind(pairs, **options)
             optimizer.load_state_dict(state)
         _give_gradients(pairs, step)

@@ -49,37 +49,29 @@ def save(
     tensorfile.write(path, model.state_dict(), about)
 
 
-def load(path: str | Path, model: Module | None = None) -> Module:
+def load(path: str | Path, model: Module | None = None, *, code: str | None = None) -> Module:
     """Read a model from a safetensors file.
 
     Args:
         path: a file written by :func:`save` or by training.
         model: an existing model to load the weights into, whatever wrote the file; by default the
             network that the file names is built, but not one of the user's own code.
+        code: the user's own code that makes the network, as :func:`scratchnet.models.build` takes
+            it, with the arguments in the file.
 
     Returns:
         The model, in eval mode and in the dtype of the weights.
 
     Raises:
         ScratchnetError: if the file is missing, damaged, not a weights file, or does not fit the
-            model.
+            model; or the code makes no network.
     """
+    about, tensors = tensorfile.read(path)
     if model is None:
-        about = describe(path)
-        if about["name"] is None:
-            raise ScratchnetError(
-                f"{path} does not name its network; build the network and use load(path, model)"
-            )
-        if is_own_code(about["name"]):  # a weights file must not run code unasked
-            raise ScratchnetError(
-                f"{path} belongs to a network of {about['name']}, which is code: build the network "
-                f"and use load(path, model), or --model {about['name']}"
-            )
-        model = models.build(about["name"], **about["args"])
-    tensors = tensorfile.read(path)
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    if len(dtypes) == 1 and (dtype := dtypes.pop()).is_floating_point:
-        model.to(dtype=dtype)
+        model = _build(path, _checked(path, about), code)
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:
+        model.to(dtype=dtypes.pop())
     try:
         model.load_state_dict(tensors)
     except ScratchnetError as error:
@@ -87,17 +79,18 @@ def load(path: str | Path, model: Module | None = None) -> Module:
     return model.eval()
 
 
-def load_own(path: str | Path, code: str | None) -> Module:
-    """Read a model, of the network that ``code`` names if it is given, as :func:`load` does.
-
-    Args:
-        path: a file written by :func:`save` or by training.
-        code: the user's own code, as :func:`scratchnet.models.build` takes it; or None.
-
-    Raises:
-        ScratchnetError: as :func:`load`; or the code makes no network.
-    """
-    return load(path, None if code is None else models.build(code, **describe(path)["args"]))
+def _build(path: str | Path, about: dict[str, Any], code: str | None) -> Module:
+    name = code or about["name"]
+    if name is None:
+        raise ScratchnetError(
+            f"{path} does not name its network; build the network and use load(path, model)"
+        )
+    if code is None and is_own_code(name):  # a weights file must not run code unasked
+        raise ScratchnetError(
+            f"{path} belongs to a network of {name}, which is code: build the network and use "
+            f"load(path, model), or --model {name}"
+        )
+    return models.build(name, **about["args"])
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -106,7 +99,10 @@ def describe(path: str | Path) -> dict[str, Any]:
     Raises:
         ScratchnetError: if the file is missing, damaged, or was not written by :func:`save`.
     """
-    about = tensorfile.header(path)
+    return _checked(path, tensorfile.header(path))
+
+
+def _checked(path: str | Path, about: dict[str, Any]) -> dict[str, Any]:
     if about.get("format") != _FORMAT:
         raise ScratchnetError(
             f"{path} is a safetensors file, but not one of scratchnet's weights files "

@@ -12,6 +12,16 @@ from scratchnet.io.files import read_json
 
 SOURCES = ("data", "images", "noisy_a", "noisy_b")
 """The settings that name where the images come from."""
+OPTIMIZER_SETTINGS = (
+    "momentum",
+    "dampening",
+    "nesterov",
+    "betas",
+    "eps",
+    "weight_decay",
+    "optimizer_args",
+)
+"""The settings that not every optimizer has."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +32,13 @@ class TrainConfig:
         preset: the preset it started from, for the record.
         model: name of a network in :mod:`scratchnet.models`.
         model_args: keyword arguments for that network.
-        optimizer: ``"sgd"``, ``"adam"`` or ``"muon"``.
+        optimizer: name of an optimizer (scratchnet.optim), or ``"package.module:Class"``.
         lr: learning rate, before the schedule's factor.
-        momentum, nesterov: for ``sgd``, where None is none, and ``muon``, where None is its usual.
-        dampening: for ``sgd``.
-        betas, eps: for ``adam``.
+        momentum, dampening, nesterov, betas, eps: None for what the optimizer has by itself.
         weight_decay: L2 penalty; for ``muon`` decoupled.
+        optimizer_args: keyword arguments for the optimizer besides those.
         schedule: name of a schedule (scratchnet.optim.schedule); it multiplies ``lr`` step by step.
+        loss: name of a loss (scratchnet.layers.loss).
         batch_size: images in a step.
         epochs: passes over all pairs.
         augment: exchange input and target, mirror and turn both, at random from batch to batch.
@@ -52,12 +62,14 @@ class TrainConfig:
     optimizer: str = "adam"
     lr: float = 2e-3
     momentum: float | None = None
-    dampening: float = 0.0
+    dampening: float | None = None
     nesterov: bool | None = None
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    betas: tuple[float, float] | None = None
+    eps: float | None = None
     weight_decay: float = 0.0
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
     schedule: str = "one-cycle"
+    loss: str = "MSE"
     batch_size: int = 8
     epochs: int = 4
     augment: bool = False
@@ -76,7 +88,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON has lists only
+        if self.betas is not None:
+            object.__setattr__(self, "betas", tuple(self.betas))  # JSON has lists only
         _check(self)
 
     def replace(self, **changes: Any) -> TrainConfig:
@@ -96,7 +109,8 @@ class TrainConfig:
         """A copy with a user's options over these settings, each left alone where it is None.
 
         Naming a data source drops the one in these settings, and ``data`` is used whole unless
-        ``n_train`` or ``n_val`` limit it.
+        ``n_train`` or ``n_val`` limit it. Naming another optimizer drops what was set for the one
+        before.
 
         Raises:
             ScratchnetError: for an impossible value, or more than one data source.
@@ -106,6 +120,8 @@ class TrainConfig:
             given = dict.fromkeys(SOURCES) | given
             if given["data"] is not None:
                 given = {"n_train": None, "n_val": None} | given
+        if given.get("optimizer", self.optimizer) != self.optimizer:
+            given = {name: getattr(TrainConfig(), name) for name in OPTIMIZER_SETTINGS} | given
         return self.replace(**given)
 
     def as_dict(self) -> dict[str, Any]:
@@ -142,8 +158,6 @@ def _check(config: TrainConfig) -> None:
         if not ok:
             raise ScratchnetError(f"{option} must be {expected}, got {value!r}")
 
-    optimizers = ("sgd", "adam", "muon")
-    need(config.optimizer in optimizers, "optimizer", "'sgd', 'adam' or 'muon'", config.optimizer)
     need(config.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'", config.dtype)
     need(config.lr > 0, "lr", "above 0", config.lr)
     need(config.batch_size >= 1, "batch-size", "at least 1", config.batch_size)
@@ -153,7 +167,7 @@ def _check(config: TrainConfig) -> None:
     for option in ("n_train", "n_val", "threads"):
         value = getattr(config, option)
         need(value is None or value >= 1, option.replace("_", "-"), "at least 1", value)
-    need(len(config.betas) == 2, "betas", "two numbers", config.betas)
+    need(config.betas is None or len(config.betas) == 2, "betas", "two numbers", config.betas)
     need(
         (config.noisy_a is None) == (config.noisy_b is None),
         "noisy-a and noisy-b",
@@ -218,6 +232,19 @@ def preset(name: str) -> TrainConfig:
     return PRESETS[name][1]
 
 
+_TAKEN = {"dampening": ("sgd",), "betas": ("adam",), "eps": ("adam",)}
+
+
+def _was_ignored(name: str, settings: dict[str, Any]) -> bool:
+    """Whether a run of before optimizer_args wrote this down for an optimizer without it, which was
+    then no error. Its momentum and nesterov were None unless somebody asked for them.
+    """
+    optimizer = settings.get("optimizer", TrainConfig.optimizer)
+    if name in ("momentum", "nesterov"):
+        return bool(optimizer == "adam")
+    return name in _TAKEN and optimizer not in _TAKEN[name]
+
+
 def load_config(path: str | Path) -> TrainConfig:
     """Read the ``config.json`` of an earlier run, or the one kept inside a weights file.
 
@@ -238,7 +265,22 @@ def load_config(path: str | Path) -> TrainConfig:
             raise ScratchnetError(f"{path} does not record how it was trained; give a config.json")
     else:
         settings = read_json(path)
+    return from_settings(settings, path)
+
+
+def from_settings(settings: dict[str, Any], path: Path) -> TrainConfig:
+    """Return the configuration that a file holds.
+
+    Args:
+        settings: as :meth:`TrainConfig.as_dict` returns them, now or in an earlier version.
+        path: of the file, for messages.
+
+    Raises:
+        ScratchnetError: if there are settings that do not exist or impossible values.
+    """
     settings.pop("made_by", None)  # a note about versions, not a setting
+    if "optimizer_args" not in settings:
+        settings = {name: v for name, v in settings.items() if not _was_ignored(name, settings)}
     try:
         return TrainConfig().replace(**settings)
     except ScratchnetError as error:

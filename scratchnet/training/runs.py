@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import platform
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import scratchnet
-from scratchnet import models
+from scratchnet import models, optim
 from scratchnet.backends.dispatch import trace, use_backend
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import NOISY, Scores, as_method, sample_sheet, score_noisy
-from scratchnet.errors import ScratchnetError
+from scratchnet.errors import ArgumentError, ScratchnetError
 from scratchnet.io.files import write_json, write_text
+from scratchnet.layers import loss
 from scratchnet.layers.module import Module
-from scratchnet.optim import SGD, Adam, Muon, Optimizer, schedule
+from scratchnet.optim import schedule
 from scratchnet.report.figures import psnr_curve
 from scratchnet.training import checkpoint, rundir, sources
 from scratchnet.training.checkpoint import WEIGHTS
-from scratchnet.training.config import TrainConfig, load_config
+from scratchnet.training.config import OPTIMIZER_SETTINGS, TrainConfig, from_settings, load_config
 from scratchnet.training.trainer import Callback, DivergedError, Epoch, Trainer
 from scratchnet.training.trainstate import STATE, load_state, save_state
 
@@ -51,36 +52,32 @@ def make_trainer(
         generator=generator,
         augment=config.augment,
         dtype=dtype,
+        loss=loss.get(config.loss)(),
         callbacks=callbacks,
     )
 
 
-def _make_optimizer(config: TrainConfig, model: Module) -> Optimizer:
-    if config.optimizer == "adam":
-        return Adam(
-            model.param(),
-            config.lr,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
+def _make_optimizer(config: TrainConfig, model: Module) -> torch.optim.Optimizer:
+    """Make the optimizer that is named, with the settings that its signature has."""
+    make = optim.get(config.optimizer)
+    taken = inspect.signature(make).parameters
+    given = {"lr": config.lr, **config.optimizer_args}
+    for name in OPTIMIZER_SETTINGS[:-1]:
+        value, default = getattr(config, name), getattr(TrainConfig, name)
+        if value is not None and (name in taken or value != default):
+            given.setdefault(name, value)
+    if unknown := sorted(given.keys() - taken.keys()):
+        options = [name for name in taken if name != "params"]
+        raise ArgumentError(
+            f"optimizer {config.optimizer!r} takes no {', '.join(unknown)}: it has "
+            f"{', '.join(options)}"
         )
-    looks_ahead = {"momentum": config.momentum, "nesterov": config.nesterov}
-    given: dict[str, Any] = {name: v for name, v in looks_ahead.items() if v is not None}
-    if config.optimizer == "muon":  # at the lr that Adam would have
-        return Muon(
-            model.param(),
-            config.lr,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-            **given,
-        )
-    return SGD(
-        model.param(),
-        config.lr,
-        dampening=config.dampening,
-        weight_decay=config.weight_decay,
-        **given,
-    )
+    try:
+        return make(model.parameters(), **given)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ScratchnetError):
+            raise
+        raise ArgumentError(f"optimizer {config.optimizer!r}: {error}") from error
 
 
 class Interrupted(KeyboardInterrupt):
@@ -128,6 +125,12 @@ def train(
     """
     if out is not None and not resume:
         rundir.check_out(out, force=force)
+    for registry, name in (
+        (optim.registry, config.optimizer),
+        (schedule.registry, config.schedule),
+        (loss.registry, config.loss),
+    ):
+        registry.get(name)  # an unknown one is known before images are cut
     with nullcontext() if config.backend is None else use_backend(config.backend):
         return _train(config, out, resume=resume, force=force, callbacks=callbacks)
 
@@ -181,7 +184,7 @@ def settings_of(weights: Path) -> TrainConfig:
     """
     about = checkpoint.describe(weights)
     if about["config"] is not None:
-        return load_config(weights)
+        return from_settings(about["config"], weights)
     return TrainConfig(model=about["name"] or "network", model_args=about["args"])
 
 

@@ -18,10 +18,9 @@ from torch import Tensor
 from scratchnet.data import NoisyPairs, augmented, batches, to_float
 from scratchnet.denoise.evaluation import score
 from scratchnet.errors import ScratchnetError, ShapeError
-from scratchnet.layers.loss import MSE
+from scratchnet.layers.loss import MSE, Loss
 from scratchnet.layers.module import Module
-from scratchnet.optim import Optimizer
-from scratchnet.training.trainstate import TrainingState
+from scratchnet.training.trainstate import TrainingState, flattened, unflattened
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,12 @@ class DivergedError(ScratchnetError):
 
 
 class Trainer:
-    """Train a model on noisy pairs with the mean squared error.
+    """Train a model on noisy pairs.
 
     Args:
         model: any :class:`Module` that maps (N, 3, H, W) to the same shape; values 0..1.
-        optimizer: made for ``model.param()``; its ``lr`` is the one that the schedule's factor
-            multiplies.
+        optimizer: made for the model's parameters, one of scratchnet's or of torch.optim's; the
+            schedule's factor multiplies the learning rates of its groups.
         data: the pairs; ``noisy_a`` goes in, ``noisy_b`` is the target.
         batch_size: pairs in a step; the last batch of an epoch may be smaller.
         epochs: passes over all pairs.
@@ -104,6 +103,7 @@ class Trainer:
         augment: exchange input and target, mirror and turn both, at random from batch to batch
             (:func:`~scratchnet.data.augmented`).
         dtype: the images are converted to it; the model must be of the same.
+        loss: of the prediction and the target; the mean squared error if None.
         callbacks: what watches.
 
     Attributes:
@@ -115,7 +115,7 @@ class Trainer:
     def __init__(
         self,
         model: Module,
-        optimizer: Optimizer,
+        optimizer: torch.optim.Optimizer,
         data: NoisyPairs,
         *,
         batch_size: int,
@@ -124,15 +124,24 @@ class Trainer:
         generator: torch.Generator,
         augment: bool = False,
         dtype: torch.dtype = torch.float32,
+        loss: Loss | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.data = model, optimizer, data
         self.batch_size, self.epochs, self.schedule = batch_size, epochs, schedule
         self.generator, self.augment = generator, augment
         self.dtype, self.callbacks = dtype, list(callbacks)
-        self.base_lr = optimizer.lr
+        self.loss = loss or MSE()
+        self.base_lr = self._lr
         self.epoch = self.step = 0
         self.history: list[Epoch] = []
+        self._shares = [
+            group["lr"] / self.base_lr if self.base_lr else 1.0 for group in optimizer.param_groups
+        ]
+
+    @property
+    def _lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -185,7 +194,7 @@ class Trainer:
             loss=loss_sum / len(self.data.noisy_a),
             val_psnr=scores.psnr,
             val_psnr_per_image=scores.psnr_per_image,
-            lr=self.optimizer.lr,
+            lr=self._lr,
             seconds=seconds,
             images_per_second=len(self.data.noisy_a) / seconds,
         )
@@ -203,7 +212,6 @@ class Trainer:
 
     def _train_step(self, noisy: Tensor, target: Tensor) -> float:
         """Forward, loss, backward, update: all there is to it."""
-        mse = MSE()
         prediction = self.model.forward(noisy)
         if prediction.shape != target.shape:
             raise ShapeError(
@@ -211,13 +219,13 @@ class Trainer:
                 f"{tuple(prediction.shape[1:])}, so they cannot be compared: train on images "
                 "whose sides it keeps (multiples of 4 for noise2noise)"
             )
-        loss = float(mse.forward(prediction, target))
+        loss = float(self.loss.forward(prediction, target))
         if math.isfinite(loss):  # else the weights stay as they were, so that one can look at them
             self.model.zero_grad()
-            self.model.backward_parameters(mse.backward())
-            self.optimizer.lr = self.base_lr * self.schedule(
-                self.step, self.steps_per_epoch * self.epochs
-            )
+            self.model.backward_parameters(self.loss.backward())
+            lr = self.base_lr * self.schedule(self.step, self.steps_per_epoch * self.epochs)
+            for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
+                group["lr"] = lr * share
             self.optimizer.step()
             self.step += 1
         return loss
@@ -228,7 +236,7 @@ class Trainer:
         """Everything that decides how the run goes on; between epochs only."""
         return TrainingState(
             model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizer=flattened(self.optimizer),
             rng=self.generator.get_state(),
             epoch=self.epoch,
             step=self.step,
@@ -242,7 +250,7 @@ class Trainer:
             ScratchnetError: if the state belongs to another network or optimizer.
         """
         self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        self.optimizer.load_state_dict(unflattened(state.optimizer, self.optimizer))
         self.generator.set_state(state.rng)
         self.epoch, self.step = state.epoch, state.step
         self.history = [Epoch(**row) for row in state.history]

@@ -5,8 +5,9 @@ Every implementation is compared with the reference in float64. The tolerance is
 - for sums of products (``Op.multilinear``): 4·ε·(1 + √terms) times the sum of the magnitudes of the
   terms, which the reference computes from absolute values;
 - for an operation with its own error analysis (``Op.bounds``): the bound found there;
-- for all others: FACTOR times the largest error that the reference itself makes on that input in
-  that dtype, plus ULPS units in the last place of each element.
+- for all others: FACTOR·√(1 + terms/16) times the largest error that the reference itself makes on
+  that input in that dtype, plus ULPS units in the last place of each element. torch adds pairwise;
+  the error of a plain loop over ``terms`` numbers grows as √terms, relative to that.
 
 Whole numbers come out bit-equal where an operation is exact; the kit compares them so. At a kink or
 a tie (ReLU at 0, equal maxima) the reference decides, since it sees the same numbers. Inside a
@@ -112,6 +113,7 @@ def _bounds(
             for v, m in zip(values, magnitudes, strict=True)
         ]
     eps = torch.finfo(dtype).eps
+    factor = FACTOR * math.sqrt(1 + _terms(op, tensors, options) / 16)
     errors = [0.0] * len(values)
     for near in _nearby(wide):
         for i, error in enumerate(_single_errors(run, near)):
@@ -121,10 +123,30 @@ def _bounds(
         None
         if value is None
         else Bound(
-            value, _in_range(FACTOR * ratio * error + ULPS * eps * value.abs(), value, dtype), dtype
+            value, _in_range(factor * ratio * error + ULPS * eps * value.abs(), value, dtype), dtype
         )
         for value, error in zip(values, errors, strict=True)
     ]
+
+
+def _terms(op: Op, tensors: Tensors, options: dict[str, Any]) -> int:
+    """Return about how many terms the longest sum has: as many as the outputs that one element
+    changes, or as the elements that there are for one output.
+    """
+
+    def outputs(given: Tensors) -> Tensor:
+        y, _ = op.reference.forward(*given, **options)
+        return torch.cat([one.flatten() for one in (y if isinstance(y, tuple) else (y,))])
+
+    wide, most = _converted(tensors, torch.float64), 1
+    usual = outputs(wide)
+    for i, tensor in enumerate(wide):
+        if tensor is not None and tensor.is_floating_point() and tensor.numel() and usual.numel():
+            moved = tensor.clone(memory_format=torch.contiguous_format)
+            moved.view(-1)[tensor.numel() // 2] += 1
+            changed = int((outputs((*wide[:i], moved, *wide[i + 1 :])) != usual).sum())
+            most = max(most, changed, tensor.numel() // usual.numel())
+    return most
 
 
 def _in_range(allowed: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:

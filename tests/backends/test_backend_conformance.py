@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import assume, given
+from scratchnet.testing.operations import OPERATIONS
 from selection import backends_under_test
 from test_conv import drawn
 
 import scratchnet
 from scratchnet.backends.base import PLAIN_OPS
-from scratchnet.testing import Check, backend_checks, strategies
 from scratchnet.ops.convolution_cases import CONVOLUTIONS, GRID, Case
+from scratchnet.testing import Check, backend_checks, strategies
 from scratchnet.testing.closeness import assert_same_bits
-from scratchnet.testing.operations import OPERATIONS
 from scratchnet.testing.tensors import whole
 
 

@@ -11,10 +11,10 @@ import subprocess
 
 import pytest
 import torch
+from scratchnet.backends.reference import ReferenceBackend
 
 import scratchnet
 from scratchnet.backends import dispatch
-from scratchnet.backends.reference import ReferenceBackend
 
 
 @pytest.fixture(autouse=True)

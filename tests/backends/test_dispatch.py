@@ -233,7 +233,7 @@ def test_what_a_named_backend_does_not_implement_runs_on_the_reference(picky: Ba
 
 def test_a_named_backend_that_is_not_available_runs_nothing() -> None:
     gone = Backend("gone", available=lambda: "the device is unplugged")
-    with pytest.raises(BackendError, match="'gone' .* cannot run relu: the device is unplugged"):
+    with pytest.raises(BackendError, match=r"'gone' .* cannot run relu: the device is unplugged"):
         dispatch.run(relu, torch.ones(2), backend=gone)
 
 
@@ -338,7 +338,9 @@ def test_a_gradient_that_is_not_like_the_output(backend: str) -> None:
     y, back = dispatch.run(relu, torch.randn(2, 3))
     with pytest.raises(ShapeError, match=r"relu expects a gradient \(2, 3\).*; got \(3,\)"):
         back(torch.ones(3))
-    with pytest.raises(TypeMismatch, match="expects a gradient in torch.float32, got torch.float6"):
+    with pytest.raises(
+        TypeMismatch, match=r"expects a gradient in torch.float32, got torch.float6"
+    ):
         back(y.double())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from installed import OP, Site
@@ -115,9 +113,8 @@ def test_a_broken_plugin_is_survived(site: Site) -> None:
 
 
 @pytest.fixture
-def doubled(site: Site) -> Iterator[None]:
+def doubled(site: Site) -> None:
     site.install("doubling", OP.format(name="doubled"), ops={"doubled": "op"})
-    yield
 
 
 def test_an_installed_operation_is_like_ours(doubled: None) -> None:

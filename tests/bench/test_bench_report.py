@@ -12,7 +12,7 @@ from PIL import Image
 
 import scratchnet
 from scratchnet.bench import Result, write_report
-from scratchnet.bench.contest import Contest, Timing
+from scratchnet.bench.contest import Contest
 from scratchnet.bench.figures import panels
 from scratchnet.bench.step import gflop
 from scratchnet.bench.tables import tables
@@ -23,16 +23,16 @@ def handmade(result: Result) -> Result:
     one = result.contests[1]
     assert one.case.images == 2
     ours, eager = "scratchnet", "torch eager"
-    timings = {ours: Timing([3e-3, 1e-3, 2e-3]), eager: Timing([6e-3, 4e-3, 8e-3])}
-    faster = {n: Timing([s / 1.5 for s in t.seconds]) for n, t in timings.items()}
+    timings = {ours: [3e-3, 1e-3, 2e-3], eager: [6e-3, 4e-3, 8e-3]}
+    faster = {n: [s / 1.5 for s in t] for n, t in timings.items()}
     two = replace(one.case, threads=2, title="training step, batch 2, 2 threads, float32")
     shapes = []
     for name, least in (("7->13 3x3, 31x45", 2.0), ("64->64 1x1, 56x56", 0.5)):
         case = replace(result.contests[-1].case, title=name)
         made = {
-            ours: Timing([1.0, 1.5]),
-            "torch": Timing([least, 3.0]),
-            "torch channels_last": Timing([4 * least] * 2),
+            ours: [1.0, 1.5],
+            "torch": [least, 3.0],
+            "torch channels_last": [4 * least] * 2,
         }
         shapes.append(Contest(case, made, {}, []))
     return replace(

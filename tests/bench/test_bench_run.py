@@ -11,8 +11,8 @@ from contests import SMALL
 
 import scratchnet
 from scratchnet.bench import SECTIONS, Bench, Plan, Result, text, write_report
-from scratchnet.bench.convolutions import SHAPES
 from scratchnet.bench.memory import Memory
+from scratchnet.bench.operation import SHAPES
 from scratchnet.bench.race import BLOCK
 from scratchnet.errors import ArgumentError
 
@@ -30,7 +30,7 @@ def test_everyone_takes_part_in_every_round(result: Result) -> None:
         assert contest.left_out == {}
         assert list(contest.timings) == list(contest.case.contestants)
         assert len(contest.timings) >= 3
-        assert {len(timing.seconds) for timing in contest.timings.values()} == {2}
+        assert {len(timing) for timing in contest.timings.values()} == {2}
         assert contest.ours == "scratchnet"
     assert list(result.sgemm) == [1]
     assert ("page faults are in all times" in text(result)) != result.malloc_keeps
@@ -104,7 +104,7 @@ def test_interrupted_the_complete_rounds_are_kept(tmp_path: Path) -> None:
     plan = replace(SMALL, rounds=2 * BLOCK, sections=("step", "convolutions"))
     found = Bench(plan).run("", Stop(rounds=BLOCK + 2))
     assert found.interrupted
-    counts = [{len(t.seconds) for t in c.timings.values()} for c in found.contests]
+    counts = [{len(t) for t in c.timings.values()} for c in found.contests]
     assert counts == [{BLOCK}, {3}]  # the third one was done when the bar was to move
     write_report(found, tmp_path)
     assert "interrupted" in (tmp_path / "bench.txt").read_text()
@@ -134,7 +134,9 @@ def test_a_plan_that_makes_no_sense(wrong: dict[str, object], says: str) -> None
 
 def test_the_grid_is_made_of_the_shapes_it_names() -> None:
     assert len(SHAPES) == 14
-    for name, shape in SHAPES.items():
+    for name, call in SHAPES.items():
         channels, kernel = name.split(",")[0].split(" ")[:2]
-        assert channels == f"{shape.in_channels}->{shape.out_channels}"
-        assert kernel == f"{shape.kernel}x{shape.kernel}"
+        (_, c, h, w), (o, _, k, _), _ = call.shapes
+        assert channels == f"{c}->{o}"
+        assert kernel == f"{k}x{k}"
+        assert f", {h}x{w}" in name or "depthwise" in name

@@ -101,7 +101,7 @@ def test_a_wrong_gradient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_every_setting_means_the_same_on_both_sides(changes: dict[str, object]) -> None:
-    found = run(SMALL.replace(**changes))
+    found = run(SMALL.with_options(**changes))
     assert found.losses.worst <= 1e-9
     ours, theirs = (torch.tensor(found.traces[n][0].losses) for n in (OURS, TORCH))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)

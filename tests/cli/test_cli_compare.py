@@ -37,7 +37,7 @@ def test_every_option_reaches_the_comparison(
     result = cli(
         "compare", "--json", "--data", data, "--preset", "paper", "--seeds", 2, "--torch-seeds", 1,
         "--layout", "contiguous", "--no-memory", "--epochs", 1, "--model", "residual",
-        "--model-arg", "channels=3", "--model-arg", "depth=2", "--optimizer", "adam", "--lr", 0.01,
+        "--model-arg", "channels=3", "--model-arg", "depth=2", "--optimizer", "sgd", "--lr", 0.01,
         "--momentum", 0.5, "--batch-size", 6, "--dtype", "float64", "--seed", 5, "--n-train", 12,
         "--n-val", 4, "--size", 16, "--noise", "gaussian:9", "--backend", "reference",
         "--threads", 1,
@@ -46,7 +46,7 @@ def test_every_option_reaches_the_comparison(
     found = json.loads(result.out)
     wanted = {
         "preset": "paper", "model": "residual", "model_args": {"channels": 3, "depth": 2},
-        "optimizer": "adam", "lr": 0.01, "momentum": 0.5, "batch_size": 6, "dtype": "float64",
+        "optimizer": "sgd", "lr": 0.01, "momentum": 0.5, "batch_size": 6, "dtype": "float64",
         "seed": 5, "epochs": 1, "n_train": 12, "n_val": 4, "size": 16,
         "noise": "gaussian:9", "backend": "reference", "threads": 1,
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_what_is_not_equal_is_a_failure(
     [
         (
             ("--optimizer", "muon"),
-            "torch.optim has no muon for convolutions to compare with: choose",
+            "torch.optim has no Muon for convolutions to compare with: choose",
         ),
         (("--preset", "paper", "--config", "x.json"), "either --preset or --config"),
         (("--preset", "nonesuch"), "unknown preset"),

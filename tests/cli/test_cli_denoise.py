@@ -128,3 +128,14 @@ def test_missing_kernels_are_reported_once_and_do_not_stop_the_work(
     assert result.err.count("\n") == 1
     assert "C++ kernels are missing (there is no compiler)" in result.err
     assert chosen.err == ""
+
+
+def test_no_option_is_declared_twice() -> None:
+    """Of two options of one name, click takes the later one and forgets the other."""
+    from typer.main import get_command
+
+    from scratchnet.cli import app
+
+    for name, command in get_command(app).commands.items():
+        names = [opt for parameter in command.params for opt in parameter.opts]
+        assert len(names) == len(set(names)), (name, names)

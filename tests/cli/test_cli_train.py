@@ -45,19 +45,42 @@ def test_every_option_reaches_the_configuration(cli: Cli, data: Path, tmp_path: 
         "--n-train": 9, "--n-val": 3, "--size": 16, "--noise": "gaussian:9", "--model": "residual",
         "--model-arg": "channels=3", "--dtype": "float64", "--optimizer": "sgd", "--lr": 0.25,
         "--schedule": "cosine", "--batch-size": 4, "--momentum": 0.5, "--dampening": 0.0,
-        "--weight-decay": 0.001, "--eps": 1e-6, "--backend": "reference", "--threads": 1,
+        "--weight-decay": 0.001, "--optimizer-arg": "maximize=false", "--loss": "MSELoss",
+        "--backend": "reference", "--threads": 1,
     }  # fmt: skip
     flat = [item for pair in options.items() for item in pair]
-    result = cli("train", *flat, "--betas", 0.8, 0.9, "--nesterov", "--augment")
+    result = cli("train", *flat, "--nesterov", "--augment")
     assert result.code == 0, result.err
     settings = json.loads((out / "config.json").read_text())
     made_by = settings.pop("made_by")
     assert made_by["backends"] == ["reference"]
     wanted = {k[2:].replace("-", "_"): v for k, v in options.items() if k != "--out"}
     wanted |= {"data": str(data), "model_args": {"channels": 3}, "nesterov": True, "augment": True}
-    wanted |= {"betas": [0.8, 0.9], "images": None, "noisy_a": None, "noisy_b": None}
-    wanted.pop("model_arg")
+    wanted |= {"images": None, "noisy_a": None, "noisy_b": None, "betas": None, "eps": None}
+    wanted |= {"optimizer_args": {"maximize": False}}
+    del wanted["model_arg"], wanted["optimizer_arg"]
     assert settings == wanted
+
+
+def test_the_options_of_another_optimizer(cli: Cli, data: Path, tmp_path: Path) -> None:
+    options = ("--data", data, "--betas", 0.8, 0.9, "--eps", 1e-6, *SMALL)
+    assert cli("train", *options, "--out", tmp_path / "adam").code == 0
+    settings = json.loads((tmp_path / "adam" / "config.json").read_text())
+    assert (settings["betas"], settings["eps"]) == ([0.8, 0.9], 1e-6)
+    refused = cli("train", *options, "--optimizer", "sgd", "--out", tmp_path / "sgd")
+    assert refused.code == 1
+    assert "optimizer 'sgd' takes no betas, eps: it has lr, momentum, dampening" in refused.err
+    # what was set for the optimizer before is not
+    again = ("--config", tmp_path / "adam", "--optimizer", "sgd", "--out", tmp_path / "sgd")
+    assert cli("train", *again).code == 0
+
+
+def test_an_optimizer_of_torchs(cli: Cli, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ("--optimizer", "torch.optim:Adam", "--optimizer-arg", "amsgrad=true", *SMALL)
+    assert cli("train", "--data", data, "--out", out, *options).code == 0
+    more = cli("train", "--resume", "--out", out, "--epochs", 3)
+    assert more.code == 0, more.err
 
 
 def test_config_repeats_a_run_and_options_come_on_top(cli: Cli, data: Path, tmp_path: Path) -> None:
@@ -116,7 +139,7 @@ def test_resume_refuses_what_would_make_it_another_run(
     ("arguments", "code", "message"),
     [
         (("--preset", "slow"), 1, "unknown preset 'slow'; there are quick, paper, best"),
-        (("--optimizer", "lbfgs"), 1, "optimizer must be 'sgd', 'adam' or 'muon', got 'lbfgs'"),
+        (("--optimizer", "lbfgs"), 1, "there is no optimizer 'lbfgs': known are adam, muon, sgd"),
         (("--lr", "-1"), 1, "lr must be above 0"),
         (("--lr", "fast"), 2, "Invalid value for '--lr'"),
         (("--epochs", "0"), 2, "Invalid value for '--epochs'"),

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from drawn import drawn
 from hypothesis import given
 from hypothesis import strategies as st
-from drawn import drawn
 
 import scratchnet
 from scratchnet.ops.op import LAYOUTS

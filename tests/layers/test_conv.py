@@ -8,8 +8,8 @@ from against_autograd import assert_equals_autograd, tensors
 from hypothesis import HealthCheck, given, settings
 
 import scratchnet
-from scratchnet.testing import strategies
 from scratchnet.ops.convolution_cases import CONVOLUTIONS, Case
+from scratchnet.testing import strategies
 from scratchnet.testing.gradients import gradcheck
 
 drawn = settings(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from against_autograd import assert_equals_autograd, tensors
-from hypothesis import given
 from drawn import drawn
+from hypothesis import given
 
 import scratchnet
-from scratchnet.testing import strategies
 from scratchnet.ops.convolution_cases import CONVOLUTIONS, TRANSPOSED, Case
+from scratchnet.testing import strategies
 from scratchnet.testing.gradients import gradcheck
 
 

@@ -2,89 +2,95 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
+from scratchnet.layers.parameter import Parameter
 from scratchnet.optim import SGD, Adam
 
 
 class DecayThrownAway(SGD):
     """The penalty's gradient is computed and not used."""
 
-    def step(self) -> None:
-        decay, self.weight_decay = self.weight_decay, 0
-        for value, grad in self.params:
-            grad.add(value, alpha=decay)
-        super().step()
-        self.weight_decay = decay
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        grad.add(value, alpha=options["weight_decay"])
+        super().update(value, grad, state, {**options, "weight_decay": 0})
 
 
 class MomentumIgnored(SGD):
     """Momentum is accepted and never used."""
 
-    def step(self) -> None:
-        momentum, self.momentum = self.momentum, 0
-        super().step()
-        self.momentum = momentum
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        super().update(value, grad, state, {**options, "momentum": 0})
 
 
 class DampensTheFirst(SGD):
     """The first gradient is dampened, too."""
 
-    def step(self) -> None:
-        if self.steps == 0 and self.momentum:
-            self._running("momentum")
-            self.steps = 1
-        super().step()
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        if options["momentum"]:
+            state.setdefault("momentum", torch.zeros_like(value))
+        super().update(value, grad, state, options)
 
 
 class NewParameters(SGD):
     """Replaces the parameters' memory."""
 
-    def step(self) -> None:
-        for value, grad in self.params:
-            value.data = value - self.lr * grad
-        self.steps += 1
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        value.data = value - options["lr"] * grad
 
 
 class GradientsConsumed(SGD):
     """Scales the gradients in place."""
 
-    def step(self) -> None:
-        for value, grad in self.params:
-            value.sub_(grad.mul_(self.lr))
-        self.steps += 1
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        value.sub_(grad.mul_(options["lr"]))
 
 
 class RateKept(SGD):
     """Uses the learning rate it was made with."""
 
-    def __init__(self, params: object, lr: float, **options: object) -> None:
-        super().__init__(params, lr, **options)
-        self.first = lr
-
-    def step(self) -> None:
-        lr, self.lr = self.lr, self.first
-        super().step()
-        self.lr = lr
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        super().update(value, grad, state, {**options, "lr": self.defaults["lr"]})
 
 
 class StateForgotten(SGD):
-    """Loads the step's number and not the velocities."""
+    """Loads nothing."""
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.state = {}
+        self.state.clear()
 
 
 class Uncorrected(Adam):
     """Leaves out the correction of the running means."""
 
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        beta1, beta2 = options["betas"]
+        if not state:
+            state |= {"mean": torch.zeros_like(value), "square": torch.zeros_like(value)}
+        direction = grad + options["weight_decay"] * value
+        mean, square = state["mean"], state["square"]
+        mean.lerp_(direction, 1 - beta1)
+        square.mul_(beta2).addcmul_(direction, direction, value=1 - beta2)
+        value.sub_(options["lr"] * mean / (torch.sqrt(square) + options["eps"]))
+
+
+class MovesTheFrozen(SGD):
+    """Takes a frozen parameter's buffer for its gradient."""
+
     def step(self) -> None:
-        self.steps += 1
-        beta1, beta2 = self.betas
-        pairs = zip(self.params, self._running("mean"), self._running("square"), strict=True)
-        for (value, grad), mean, square in pairs:
-            direction = grad + self.weight_decay * value
-            mean.lerp_(direction, 1 - beta1)
-            square.mul_(beta2).addcmul_(direction, direction, value=1 - beta2)
-            value.sub_(self.lr * mean / (torch.sqrt(square) + self.eps))
+        super().step()
+        for group in self.param_groups:
+            for value in group["params"]:
+                if isinstance(value, Parameter) and value.grad is None:
+                    self.update(value, value.buffer, self.state[value], group)
+
+
+class OptionsOfTheFirstGroup(SGD):
+    """Every group gets the first one's options."""
+
+    def update(self, value: Tensor, grad: Tensor, state: dict, options: Mapping) -> None:
+        super().update(value, grad, state, self.param_groups[0])

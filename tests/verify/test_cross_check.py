@@ -9,16 +9,16 @@ from typing import ClassVar
 import pytest
 import torch
 from mutants import backends as faulty
+from scratchnet.backends.one_by_one import OneByOne
+from scratchnet.backends.replay import replay
+from scratchnet.testing.operations import OPERATIONS
 
 import scratchnet
 from scratchnet.backends import dispatch, verify
 from scratchnet.backends.base import Chain
-from scratchnet.backends.one_by_one import OneByOne
-from scratchnet.backends.replay import replay
 from scratchnet.errors import DataError
-from scratchnet.testing import backend_checks
 from scratchnet.ops.convolution_cases import Case
-from scratchnet.testing.operations import OPERATIONS
+from scratchnet.testing import backend_checks
 from scratchnet.testing.tensors import normal
 
 

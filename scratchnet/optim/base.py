@@ -1,0 +1,130 @@
+"""Optimizer: what optimizers share, on top of torch.optim.Optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchnet.errors import ArgumentError, ScratchnetError
+
+Params = Iterable[Any]
+
+
+class Optimizer(torch.optim.Optimizer):
+    """A torch.optim.Optimizer, with parameter groups, schedules and state as those have them, that
+    also takes the pairs of ``model.param()``.
+
+    To write one: hand the options to ``super().__init__`` by name, refuse impossible ones in
+    :meth:`check`, and change one parameter in :meth:`update`.
+
+    Args:
+        params: ``model.param()``, ``model.parameters()``, or dicts with ``"params"`` (either of
+            them) and options of their own. A frozen parameter is left alone.
+        options: of every group that has none of its own.
+
+    Raises:
+        ArgumentError: no parameters, or an option is outside its range.
+    """
+
+    def __init__(self, params: Params, **options: Any) -> None:
+        groups = list(params)
+        if not groups:
+            raise ArgumentError(
+                f"{type(self).__name__} expects at least one parameter, as model.parameters() or "
+                "model.param() returns them; got none"
+            )
+        super().__init__(groups, options)
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raise ArgumentError if an option of a group is outside its range."""
+
+    def update(
+        self, value: Tensor, grad: Tensor, state: dict[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Change one parameter in place.
+
+        Args:
+            value: the parameter.
+            grad: its gradient; is not changed.
+            state: what is remembered of it from step to step; ``{}`` before the first.
+            options: of its group, ``"lr"`` among them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define update()")
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change every parameter once, in place; return what ``closure`` does if there is one."""
+        result = None if closure is None else closure()
+        for group in self.param_groups:
+            for value in group["params"]:
+                if value.grad is not None:
+                    self.update(value, value.grad, self.state[value], group)
+        return result
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set every gradient to zero, in place, whatever ``set_to_none`` says."""
+        for group in self.param_groups:
+            for value in group["params"]:
+                if value.grad is not None:
+                    value.grad.zero_()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first group; setting it sets that of all."""
+        rate: float = self.param_groups[0]["lr"]
+        return rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = value
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a dict with ``"params"`` and options that differ from the others'."""
+        params = param_group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        options = self.defaults | param_group
+        at_least(0, lr=options["lr"])
+        self.check(options)
+        super().add_param_group({**param_group, "params": [_attached(entry) for entry in params]})
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state that ``state_dict()`` returned.
+
+        Raises:
+            ScratchnetError: it belongs to other parameters.
+        """
+        values = [value for group in self.param_groups for value in group["params"]]
+        for i, state in state_dict["state"].items():
+            for kind, tensor in state.items():
+                of_value = isinstance(tensor, Tensor) and tensor.dim() > 0
+                if i >= len(values) or (of_value and tensor.shape != values[i].shape):
+                    expected = [tuple(value.shape) for value in values]
+                    raise ScratchnetError(
+                        f"this state belongs to another {type(self).__name__}: expected values of "
+                        f"the shapes {expected}, got {kind} of parameter {i}"
+                        + (f" with {tuple(tensor.shape)}" if of_value else "")
+                    )
+        super().load_state_dict(state_dict)
+
+
+def _attached(entry: Any) -> Any:
+    """Return the parameter of a (parameter, gradient) pair, whose ``grad`` is then the gradient."""
+    if not (isinstance(entry, tuple) and isinstance(entry[0], Tensor)):
+        return entry
+    value, grad = entry
+    if value.grad is not grad:
+        value.grad = grad  # a plain tensor takes the object, a Parameter has its own
+        if value.grad is not grad:
+            raise ArgumentError("a pair is expected to hold a parameter and its own gradient")
+    return value
+
+
+def at_least(least: float, **values: float) -> None:
+    """Raise ArgumentError for a value that is smaller, or nan."""
+    for name, value in values.items():
+        if not value >= least:
+            raise ArgumentError(f"{name} is expected to be at least {least}, got {value}")
