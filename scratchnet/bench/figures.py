@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +94,11 @@ def save(path: str | Path, result: Result) -> None:
     parts = figure.subfigures(1, max(1, len(columns)), squeeze=False)[0]
     for part, column in zip(parts, columns, strict=False):
         heights = [panel.height for panel in column]
-        heights.append(max(height - sum(heights), 1e-3))  # nothing, below the shorter column
-        *all_axes, below = part.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
-        below.axis("off")
-        for axes, panel in zip(all_axes, column, strict=True):
-            _draw(axes, panel, looks)
+        rest = height - sum(heights)  # below the shorter column
+        heights += [rest] if rest > 0.1 else []
+        grid = part.subplots(len(heights), squeeze=False, height_ratios=heights)[:, 0]
+        for axes, panel in itertools.zip_longest(grid, column):
+            _draw(axes, panel, looks) if panel else axes.axis("off")
     save_figure(figure, path)
 
 

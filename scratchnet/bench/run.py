@@ -18,8 +18,7 @@ from scratchnet.bench.plan import Plan
 from scratchnet.bench.race import Progress, Race, threads
 from scratchnet.errors import ArgumentError, ScratchnetError
 
-MEMORY_WORK = 2500.0
-"""Of a process that measures memory, in the unit of Case.work."""
+MEMORY_WORK = 2500.0  # of a process that measures memory, in the unit of Case.work
 
 
 @dataclass
