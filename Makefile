@@ -31,7 +31,9 @@ types: $(STAMP)  ## Check types
 # The kernels under AddressSanitizer and UndefinedBehaviorSanitizer, in a copy of the package: every
 # read outside a tensor and every overflow ends the run. (libstdc++ is there for torch's exceptions.)
 SANITIZED := build/sanitize
-KERNEL_TESTS := test_backends.py test_kernels.py test_pool_kernels.py test_graph.py test_conv.py test_upsampling.py test_sequential.py
+KERNEL_TESTS := $(addprefix backends/,test_backend_conformance.py test_kernels.py) \
+    $(addprefix ops/,test_ops.py test_pool_kernels.py test_graph.py) \
+    $(addprefix layers/,test_conv.py test_upsampling.py test_sequential.py)
 
 sanitize: $(STAMP)  ## Run the kernels' tests under AddressSanitizer and UBSan
 	SCRATCHNET_SANITIZE=1 $(BIN)/python setup.py --quiet build --build-temp $(SANITIZED)-temp \

@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
-NEEDS_CPP = ("test_cpp_runs.py", "test_kernels.py")
+NEEDS_CPP = ("test_cpp_runs.py", "test_graph.py", "test_kernels.py", "test_pool_kernels.py")
 NEEDS_A_COMPILER = (*NEEDS_CPP, "test_plugins.py", "test_plugin_guide.py", "test_contributing.py")
 
 

@@ -26,7 +26,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 MAY_USE_TORCH_NN = ("bench", "interop", "testing")
 
 # The spine, lowest first: each may import what stands before it.
-SPINE = ["errors", "registry", "backends", "layers", "optim"]
+SPINE = ["errors", "registry", "ops", "backends", "layers", "optim"]
 
 
 def component(path: Path) -> str:
@@ -56,14 +56,18 @@ FORBIDDEN = re.compile(
     re.VERBOSE,
 )
 ALLOWED = {
-    ("backends", "torch.nn.functional.fold"),
-    ("backends", "torch.nn.functional.unfold"),
+    ("ops", "torch.nn.functional.fold"),
+    ("ops", "torch.nn.functional.unfold"),
+    ("backends", "torch.ops"),
+    ("backends", "torch.ops.aten"),
     ("layers", "torch._C._disabled_torch_function_impl"),
 }
 
 
 def test_the_sources_are_found() -> None:
-    assert {"layers", "backends", "optim", "errors"} <= {component(path) for path in SOURCES}
+    assert {"layers", "backends", "ops", "verify", "optim", "errors"} <= {
+        component(path) for path in SOURCES
+    }
 
 
 def test_no_autograd_and_no_torch_nn_in_the_product() -> None:
@@ -77,7 +81,7 @@ def test_no_autograd_and_no_torch_nn_in_the_product() -> None:
     assert found == []
 
 
-def test_unfold_and_fold_serve_the_reference_backend_alone() -> None:
+def test_unfold_and_fold_serve_the_specifications_alone() -> None:
     users = {
         path.name
         for path in SOURCES
@@ -85,7 +89,7 @@ def test_unfold_and_fold_serve_the_reference_backend_alone() -> None:
         for name, _ in names(path)
         if name.startswith("torch.nn")
     }
-    assert users == {"reference.py"}
+    assert users == {"conv.py", "pool.py"}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +188,7 @@ def test_no_two_parts_import_each_other() -> None:
 def test_a_layer_calls_dispatch_and_never_a_backend() -> None:
     for path in SOURCES:
         for name, line in names(path):
-            concrete = re.match(r"scratchnet\.backends\.(reference|cpp)\b", name)
+            concrete = re.match(r"scratchnet\.backends\.cpp\b", name)
             allowed = component(path) in ("backends", "bench", "cli", "testing", "training")
             assert not concrete or allowed, f"{path}:{line} imports {name}"
 
@@ -226,8 +230,9 @@ def test_the_entry_points_are_the_built_in_classes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     for name in project["project"]["entry-points"]["scratchnet.layers"]:
         assert scratchnet.layers.get(name).__name__ == name
-    for name in project["project"]["entry-points"]["scratchnet.backends"]:
-        assert scratchnet.backends.get(name).name == name
+    for kind in (scratchnet.backends, scratchnet.ops):
+        for name in project["project"]["entry-points"][kind.__name__]:
+            assert kind.get(name).name == name
 
 
 IMPORT = """

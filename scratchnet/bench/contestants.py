@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from scratchnet.backends.dispatch import AUTO, use_backend
 from scratchnet.bench.algebra import with_better_algebra
 from scratchnet.bench.contest import Contestant, Outcome
 from scratchnet.errors import ScratchnetError
 from scratchnet.interop import to_torch
-from scratchnet.layers.loss import MSE
+from scratchnet.layers.loss import Loss
 from scratchnet.layers.module import Module
 
 STEPS = 4
@@ -24,8 +25,8 @@ RECOMPILATIONS = 64
 
 T = TypeVar("T")
 
-Both = tuple[Tensor, Sequence[Tensor | None]]
-"""An output, and the gradients of all that went into it."""
+Both = tuple[Any, Sequence[Tensor | None]]
+"""An output or a tuple of them, and the gradients of all that went into it."""
 
 
 def forward(compute: Callable[[Tensor], Tensor], x: Tensor) -> Contestant:
@@ -45,25 +46,26 @@ def by_hand(run: Callable[[], Both], names: Sequence[str]) -> Contestant:
 
 
 def by_autograd(
-    compute: Callable[..., Tensor], leaves: Mapping[str, Tensor], grad_y: Tensor
+    compute: Callable[[], Any], leaves: Mapping[str, Tensor], grad_ys: Sequence[Tensor]
 ) -> Contestant:
-    """Return a forward and backward by autograd, of ``leaves``; ``compute`` takes them, or some."""
+    """Return a forward and, if there are gradients of the outputs, a backward by autograd."""
     values = [leaf.requires_grad_() for leaf in leaves.values()]
 
     def run() -> Both:
-        with torch.enable_grad():
-            y = compute(*values)
-        return y.detach(), torch.autograd.grad(y, values, grad_y, allow_unused=True)
+        with torch.set_grad_enabled(bool(grad_ys)):
+            y = compute()
+        grads = torch.autograd.grad(y, values, grad_ys, allow_unused=True) if grad_ys else ()
+        return y, grads
 
     return by_hand(run, list(leaves))
 
 
-def named(
-    what: str, names: Sequence[str], found: Tensor, gradients: Sequence[Tensor | None]
-) -> Outcome:
+def named(what: str, names: Sequence[str], found: Any, grads: Sequence[Tensor | None]) -> Outcome:
     """Return ``found``, which is ``what``, and the gradients by their names."""
-    grads = zip(names, gradients, strict=True)
-    return {what: found, **{f"gradient of {name}": g for name, g in grads if g is not None}}
+    several = {f"{what} {i}": y for i, y in enumerate(found)} if isinstance(found, tuple) else {}
+    outputs = {name: y.detach() for name, y in (several or {what: found}).items()}
+    by_name = zip(names, grads, strict=True)
+    return outputs | {f"gradient of {name}": g for name, g in by_name if g is not None}
 
 
 def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
@@ -79,18 +81,15 @@ def on(backend: str, compute: Callable[..., T]) -> Callable[..., T]:
 class Ours:
     """A network with hand-written forward and backward; ``loss`` is that of the last step."""
 
-    def __init__(
-        self, model: Module, optimizer: torch.optim.Optimizer, backend: str = AUTO
-    ) -> None:
-        self.model, self.optimizer, self.mse = model.train(), optimizer, MSE()
-        self.loss = torch.zeros(())
-        self.step = on(backend, self._step)
+    def __init__(self, model: Module, optimizer: Optimizer, loss: Loss, backend: str) -> None:
+        self.model, self.optimizer, self.criterion = model.train(), optimizer, loss
+        self.loss, self.step = torch.zeros(()), on(backend, self._step)
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
         """Forward, loss, backward of all parameters, update; ``y`` is to be made of images x."""
-        self.loss = self.mse.forward(self.model.forward(x), y)
+        self.loss = self.criterion.forward(self.model.forward(x), y)
         self.model.zero_grad()
-        self.model.backward_parameters(self.mse.backward())
+        self.model.backward_parameters(self.criterion.backward())
         self.optimizer.step()
         return self.loss
 
@@ -98,16 +97,14 @@ class Ours:
 class Torch:
     """The same by torch.nn, autograd and torch.optim; images are brought into a memory format."""
 
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, *, channels_last: bool
-    ) -> None:
-        self.model, self.optimizer, self.channels_last = model.train(), optimizer, channels_last
-        self.mse, self.loss = nn.MSELoss(), torch.zeros(())
+    def __init__(self, model: nn.Module, optimizer: Optimizer, loss: nn.Module, last: bool) -> None:
+        self.model, self.optimizer, self.criterion = model.train(), optimizer, loss
+        self.loss, self.channels_last = torch.zeros(()), last
 
     def step(self, x: Tensor, y: Tensor) -> Tensor:
         """As of :class:`Ours`."""
         with torch.enable_grad():
-            loss = self.mse(self.model(laid_out(x, self.channels_last)), y)
+            loss = self.criterion(self.model(laid_out(x, self.channels_last)), y)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

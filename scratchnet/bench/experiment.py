@@ -103,14 +103,13 @@ def compare(
             trainings.pop()  # the means are over trainings of equal length
         if not trainings or not trainings[0].traces[OURS].psnr:
             raise
-    found = [training.traces for training in trainings]
     return Comparison(
         config,
         data,
         score_noisy(data).psnr,
         losses,
         first,
-        traces={name: [traces[name] for traces in found if name in traces] for name in names},
+        traces={name: [t.traces[name] for t in trainings if name in t.traces] for name in names},
         memory=needed if len(needed) == len(names) else {},
         machine=machine(),
         interrupted=interrupted,

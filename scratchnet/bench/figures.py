@@ -19,12 +19,10 @@ from scratchnet.report.figures import save as save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Look = tuple[str, str]
-
 ROW, EDGE, WIDTH, HEAD = 0.3, 1.4, 8.6, 0.7
 """Inches: a row of a panel, what a panel needs besides, a column, and what stands above all."""
 # Colours told apart by colour-blind readers, and markers told apart on paper.
-_LOOKS: list[Look] = [
+_LOOKS = [
     ("#a8488f", "o"), ("#2a8f6d", "s"), ("#d9822b", "D"), ("#1f2933", "^"), ("#7b8794", "v"),
     ("#c0392b", "P"), ("#5b5ea6", "X"), ("#8d6e63", "*"),
 ]  # fmt: skip
@@ -103,7 +101,7 @@ def save(path: str | Path, result: Result) -> None:
     save_figure(figure, path)
 
 
-def _looks(drawn: Sequence[Panel]) -> dict[str, Look]:
+def _looks(drawn: Sequence[Panel]) -> dict[str, tuple[str, str]]:
     """Give every contestant a look, and torch's two memory formats the same in all panels."""
     kinds = {
         name: name.replace(" eager", "").replace("torch.nn", "torch")
@@ -114,7 +112,7 @@ def _looks(drawn: Sequence[Panel]) -> dict[str, Look]:
     return {name: _LOOKS[order.index(kind) % len(_LOOKS)] for name, kind in kinds.items()}
 
 
-def _draw(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
+def _draw(axes: Axes, panel: Panel, looks: Mapping[str, tuple[str, str]]) -> None:
     for name in panel.names:
         places = [y for y, row in enumerate(panel.rows.values()) if name in row]
         ratios = [row[name] for row in panel.rows.values() if name in row]

@@ -145,7 +145,7 @@ def _torchs(subject: Subject, channels_last: bool, backward: bool, batch: int) -
     order = own if set(own) == set(theirs) else list(theirs)
     leaves = {INPUT: x} if x.is_floating_point() else {}
     leaves |= {name: theirs[key] for name, key in zip(own, order, strict=True)}
-    return by_autograd(lambda *_: net(x), leaves, grad_y)
+    return by_autograd(partial(net, x), leaves, [grad_y])
 
 
 def contestants(

@@ -18,6 +18,7 @@ from scratchnet.bench.race import Progress, turns
 from scratchnet.data import NoisyPairs, to_float
 from scratchnet.denoise.evaluation import Method, score_method
 from scratchnet.errors import ScratchnetError
+from scratchnet.interop import to_torch
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
 from scratchnet.training.trainer import DivergedError
@@ -54,11 +55,12 @@ class Learning:
         self._steps = itertools.count()
 
     def _network(self, name: str) -> Network:
+        trainer = self.trainer
         if name == OURS:
-            return Ours(self.trainer.model, self.trainer.optimizer, self.backend)
-        last = name == TORCH_LAST
-        net = torch_network(self.trainer.model, channels_last=last)
-        return Torch(net, _torch_optimizer(self.trainer.optimizer, net), channels_last=last)
+            return Ours(trainer.model, trainer.optimizer, trainer.loss, self.backend)
+        net = torch_network(trainer.model, channels_last=name == TORCH_LAST)
+        optimizer = _torch_optimizer(trainer.optimizer, net)
+        return Torch(net, optimizer, to_torch(trainer.loss), name == TORCH_LAST)
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the batches that the trainer would see, epoch after epoch without an end."""
@@ -134,12 +136,10 @@ def _torch_optimizer(ours: torch.optim.Optimizer, model: nn.Module) -> torch.opt
     """Return the optimizer of the same name and settings for torch's network."""
     name = type(ours).__name__
     try:
-        made: torch.optim.Optimizer = getattr(torch.optim, name)(
-            model.parameters(), **ours.defaults
-        )
+        kind: type[torch.optim.Optimizer] = getattr(torch.optim, name)
+        return kind(model.parameters(), **ours.defaults)
     except (AttributeError, ValueError) as error:  # torch's Muon takes matrices alone
         raise ScratchnetError(
-            f"torch.optim has no {name.lower()} for convolutions to compare with: choose "
-            "--optimizer sgd or adam"
+            f"torch.optim has no {name} for convolutions to compare with: choose --optimizer sgd "
+            "or adam"
         ) from error
-    return made

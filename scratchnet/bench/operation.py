@@ -1,99 +1,113 @@
-"""One operation, forward and backward, on each backend and by torch; and single convolutions.
-
-:func:`run` is all that knows how a backend is called.
+"""The cases of one operation, forward and backward, on each backend and by torch; and of single
+convolutions.
 """
 
 from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from scratchnet import ops
+from scratchnet import backends, ops
 from scratchnet.backends import dispatch
-from scratchnet.bench.contest import Case, Contestant, Outcome, our_name
+from scratchnet.bench import contest
+from scratchnet.bench.contest import Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, laid_out
+from scratchnet.bench.machine import availability
+from scratchnet.errors import ArgumentError
+from scratchnet.ops.op import Case, Op
+from scratchnet.testing.calls import Call, call
 from scratchnet.testing.tensors import normal
 
+SECTION = "op"
 TORCH, TORCH_LAST = "torch", "torch channels_last"
-Back = Callable[[Tensor], Sequence[Tensor | None]]
-"""From the gradient of an output to those of an operation's tensors."""
 
 
-@dataclass(frozen=True)
-class Call:
-    """An operation by name, on normal numbers of these shapes, the same each time, with options."""
+def cases(
+    name: str, options: Mapping[str, Any] | None, shapes: Sequence[Sequence[int]]
+) -> list[Case]:
+    """Return calls of an operation: one on tensors of these shapes, or the two largest ones that it
+    is tested on.
 
-    op: str
-    shapes: Sequence[Sequence[int]]
-    dtype: torch.dtype
-    options: Mapping[str, Any] = field(default_factory=dict)
+    Raises:
+        ScratchnetError: there is no such operation, or it does not take these.
+    """
+    op = ops.get(name)
+    if shapes:
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in (options or {}).items()}
+        made = [Case(tuple(map(tuple, shapes)), op.prepare(plain))]
+        call(op, made[0], torch.float32, normal)
+        return made
+    if options:
+        raise ArgumentError(f"op {name}: options go with --input, a shape for each tensor")
+    valid = [case for case in op.cases() if not case.error]
+    return sorted(valid, key=lambda c: sum(torch.Size(s).numel() for s in c.shapes if s))[-2:]
 
 
-def run(call: Call, tensors: Sequence[Tensor], backend: str) -> tuple[Tensor, Back]:
-    """Compute the output as a layer would, through dispatch; return it, and its backward."""
-    named = None if backend == dispatch.AUTO else backend
-    return dispatch.run(ops.get(call.op), *tensors, backend=named, **call.options)
+def backends_of(op: Op) -> list[str]:
+    """Return "auto" and the available backends that implement the operation."""
+    own = (b for b in backends.names() if availability(b) is True)
+    return [dispatch.AUTO, *(b for b in own if backends.get(b).implementation(op) is not None)]
 
 
-def measure(section: str, title: str, call: Call, threads: int, *, backends: Sequence[str]) -> Case:
+def measure(
+    section: str, op: Op, case: Case, threads: int, dtype: torch.dtype, *, on: Sequence[str],
+    title: str = "",
+) -> contest.Case:  # fmt: skip
     """One call, forward and backward, on each backend, and by torch in both memory formats."""
     make: dict[str, Callable[[int], Contestant]] = {
-        our_name(name): partial(_ours, call, name) for name in backends
+        our_name(name): partial(_ours, op, case, dtype, name) for name in on
     }
-    if ops.get(call.op).twin is not None:
-        make |= {TORCH: partial(_torchs, call, False), TORCH_LAST: partial(_torchs, call, True)}
-    images = call.shapes[0][0]
+    if op.twin is not None:
+        make[TORCH] = partial(_torchs, op, case, dtype, False)
+        make[TORCH_LAST] = partial(_torchs, op, case, dtype, True)
+    title = title or f"{op.name} forward and backward, {case}, {setting(threads, dtype)}"
+    images = (case.shapes[0] or (1,))[0]
 
     def exact() -> Outcome:
-        return _ours(call, "reference", images, wide=True).outcome()
+        return _ours(op, case, dtype, "reference", images, wide=True).outcome()
 
-    return Case(section, title, threads, call.dtype, make, exact, images)
-
-
-def _ours(call: Call, backend: str, images: int, *, wide: bool = False) -> Contestant:
-    """By a backend, on tensors in channels_last memory format; ``wide`` in float64."""
-    *tensors, grad_y = _tensors(call, images, True)
-    if wide:
-        *tensors, grad_y = (t.double() for t in (*tensors, grad_y))
-
-    def forward_and_backward() -> Both:
-        y, back = run(call, tensors, backend)
-        return y, back(grad_y)
-
-    return by_hand(forward_and_backward, ops.get(call.op).names(len(call.shapes)))
+    return contest.Case(section, title, threads, dtype, make, exact, images)
 
 
-def _torchs(call: Call, channels_last: bool, images: int) -> Contestant:
-    *tensors, grad_y = _tensors(call, images, channels_last)
-    leaves = dict(zip(ops.get(call.op).names(len(call.shapes)), tensors, strict=True))
-    twin = pkgutil.resolve_name(str(ops.get(call.op).twin))
-    return by_autograd(partial(twin, **call.options), leaves, grad_y)
+def _ours(
+    op: Op, case: Case, dtype: torch.dtype, backend: str, images: int, *, wide: bool = False
+) -> Contestant:
+    """Through dispatch, as a layer does, in channels_last memory format; ``wide`` in float64."""
+    made = _call(op, case, dtype, True)
+    made = made.each(torch.Tensor.double) if wide else made
+    named = None if backend == dispatch.AUTO else backend
+
+    def run() -> Both:
+        y, back = dispatch.run(op, *made.tensors, backend=named, **made.options)
+        return y, back(*made.grad_ys) if made.grad_ys else ()
+
+    return by_hand(run, made.names if made.grad_ys else [])
 
 
-def _tensors(call: Call, images: int, channels_last: bool) -> list[Tensor]:
-    """The operation's tensors and the gradient of its output, in this memory format."""
-    first, *others = call.shapes
-    shapes = [(images, *first[1:]), *others]
-    tensors = [normal(shape, call.dtype, i) for i, shape in enumerate(shapes)]
-    y, _ = run(call, tensors, "reference")
-    tensors.append(normal(y.shape, call.dtype, len(tensors)))
-    return [laid_out(tensor, channels_last) for tensor in tensors]
+def _torchs(op: Op, case: Case, dtype: torch.dtype, last: bool, images: int) -> Contestant:
+    made, twin = _call(op, case, dtype, last), pkgutil.resolve_name(str(op.twin))
+    tensors = zip(made.names, made.tensors, strict=True)
+    leaves = {name: t for name, t in tensors if t is not None and t.is_floating_point()}
+    compute = partial(twin, *made.tensors, **made.options)
+    return by_autograd(compute, leaves if made.grad_ys else {}, made.grad_ys)
+
+
+def _call(op: Op, case: Case, dtype: torch.dtype, channels_last: bool) -> Call:
+    return call(op, case, dtype, normal).each(lambda tensor: laid_out(tensor, channels_last))
 
 
 def _conv2d(
     n: int, c: int, o: int, k: int, h: int, *, w: int | None = None, groups: int = 1, **same: int
-) -> Call:
+) -> Case:
     """A convolution with bias, of square images and with the same options down and across."""
     options = {"stride": 1, "padding": 0, "dilation": 1} | same
     pairs = {name: (value, value) for name, value in options.items()}
-    shapes = [(n, c, h, w or h), (o, c // groups, k, k), (o,)]
-    return Call("conv2d", shapes, torch.float32, {**pairs, "groups": groups})
+    shapes = ((n, c, h, w or h), (o, c // groups, k, k), (o,))
+    return Case(shapes, {**pairs, "groups": groups})
 
 
 # Shapes that networks are made of, and a few odd ones.
@@ -117,10 +131,11 @@ SHAPES = {
 
 def convolutions(
     section: str, threads: int, dtype: torch.dtype, *, backends: Sequence[str], only: str = ""
-) -> list[Case]:
+) -> list[contest.Case]:
     """The cases of SHAPES whose name contains ``only``."""
+    op = ops.get("conv2d")
     return [
-        measure(section, name, replace(call, dtype=dtype), threads, backends=backends)
-        for name, call in SHAPES.items()
+        measure(section, op, case, threads, dtype, on=backends, title=name)
+        for name, case in SHAPES.items()
         if only in name
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from scratchnet.bench import layer
+from scratchnet.bench import layer, operation
 from scratchnet.bench.machine import cores
 from scratchnet.bench.operation import SHAPES
 from scratchnet.errors import ArgumentError
@@ -45,9 +45,9 @@ class Plan:
         compiled: let torch.compile take part, which needs a C++ compiler and minutes.
         rivals: who else takes part, as ``scratchnet.bench.rival.load`` takes them.
         quick: fewer rounds and cases.
-        layer: name of one layer to measure, and nothing else.
-        arguments: of its constructor; None for its own.
-        inputs: shapes of its inputs; empty for its own.
+        layer, op: name of one layer or operation to measure, and nothing else.
+        arguments: of its constructor, or its options; None for its own.
+        inputs: shapes of its inputs, or of all of its tensors; empty for its own.
     """
 
     sections: Sequence[str] = ()
@@ -61,6 +61,7 @@ class Plan:
     rivals: Sequence[str] = ()
     quick: bool = False
     layer: str | None = None
+    op: str | None = None
     arguments: dict[str, Any] | None = None
     inputs: Sequence[Sequence[int]] = ()
 
@@ -77,9 +78,11 @@ class Plan:
                 raise ArgumentError(f"{name} is expected to be at least 1, got {list(values)}")
         if self.rounds is not None and self.rounds < 1:
             raise ArgumentError(f"rounds is expected to be at least 1, got {self.rounds}")
-        if self.layer is not None and self.sections:
+        alone = [what for what in ("layer", "op") if getattr(self, what) is not None]
+        if alone and [*alone[1:], *self.sections]:
             raise ArgumentError(
-                f"a layer is measured by itself: leave out {', '.join(self.sections)}"
+                f"one {alone[0]} is measured by itself: leave out "
+                + ", ".join([*alone[1:], *self.sections])
             )
         if not any(self.shapes in name for name in SHAPES):
             raise ArgumentError(
@@ -96,10 +99,10 @@ class Plan:
     @property
     def running(self) -> list[str]:
         """The sections, in order."""
-        if self.layer is not None:
-            return [layer.SECTION]
+        if self.layer is not None or self.op is not None:
+            return [layer.SECTION if self.op is None else operation.SECTION]
         return [name for name in SECTIONS if name in (self.sections or SECTIONS)]
 
     def rounds_of(self, section: str) -> int:
         """How many rounds the section takes."""
-        return self.rounds or (_ROUNDS | {layer.SECTION: (40, 10)})[section][self.quick]
+        return self.rounds or _ROUNDS.get(section, (40, 10))[self.quick]

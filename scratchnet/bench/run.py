@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from scratchnet import backends
+from scratchnet import backends, ops
 from scratchnet.backends.dispatch import AUTO, verifying
 from scratchnet.bench import layer, memory, operation, rival, step
 from scratchnet.bench.contest import Case, Contest
@@ -101,6 +101,9 @@ class Bench:
         self.subjects: list[layer.Subject] = []
         if plan.layer is not None:
             self.subjects = layer.subjects(plan.layer, plan.arguments, plan.inputs, plan.dtype)
+        self.calls = (
+            [] if plan.op is None else operation.cases(plan.op, plan.arguments, plan.inputs)
+        )
         planned = {section: list(self._cases(section)) for section in plan.running}
         self.cases = {section: cases for section, cases in planned.items() if cases}
         self.memory = {
@@ -181,6 +184,10 @@ class Bench:
                 yield from operation.convolutions(
                     section, n, dtype, backends=names, only=plan.shapes
                 )
+            for call in self.calls:
+                op = ops.get(str(plan.op))
+                chosen = plan.backends or operation.backends_of(op)
+                yield operation.measure(section, op, call, n, dtype, on=chosen)
             for subject in self.subjects:
                 yield from layer.cases(subject, n, plan.backends or layer.backends_of(subject))
 

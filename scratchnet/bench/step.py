@@ -17,6 +17,7 @@ from scratchnet.bench.rival import Rival
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
+from scratchnet.layers.loss import MSE
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.optim import SGD
 from scratchnet.testing.tensors import generator
@@ -46,7 +47,7 @@ def ours(backend: str, dtype: torch.dtype, trains: bool, batch: int) -> Contesta
     model, x, y = start(batch, dtype)
     if not trains:
         return contestants.forward(contestants.on(backend, model.eval().forward), x)
-    network = Ours(model, SGD(model.param(), LR), backend)
+    network = Ours(model, SGD(model.param(), LR), MSE(), backend)
     return contestants.training(network, _names(model), x, y)
 
 
@@ -69,7 +70,7 @@ def _torchs(
     if not trains:
         return contestants.forward(net.eval(), x)
     sgd = torch.optim.SGD(net.parameters(), lr=LR)
-    return contestants.training(Torch(net, sgd, channels_last=last), names, x, y)
+    return contestants.training(Torch(net, sgd, nn.MSELoss(), last), names, x, y)
 
 
 def case(

@@ -12,8 +12,6 @@ from scratchnet.bench.machine import lines
 from scratchnet.bench.operation import SHAPES
 from scratchnet.bench.run import Result
 
-UNKNOWN = "–"
-
 
 @dataclass(frozen=True)
 class Table:
@@ -112,7 +110,7 @@ def _shapes(contests: Sequence[Contest]) -> Table:
     rows = []
     for contest in contests:
         known = contest.timings
-        times = [f"{1e3 * min(known[n]):.2f}" if n in known else UNKNOWN for n in names]
+        times = [f"{1e3 * min(known[n]):.2f}" if n in known else "–" for n in names]
         rows.append([contest.case.title, *times, *map(_times, better_layout(contest))])
     ratios = [better for c in contests if None not in (better := better_layout(c))]
     notes = [f"{c.case.title}: {line}" for c in contests for line in _left_out(c)]
@@ -162,7 +160,7 @@ def _rounds(contests: Sequence[Contest]) -> str:
 
 
 def _times(ratio: float | None) -> str:
-    return UNKNOWN if ratio is None else f"{ratio:.2f}"
+    return "–" if ratio is None else f"{ratio:.2f}"
 
 
 def _left_out(contest: Contest) -> list[str]:

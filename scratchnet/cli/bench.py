@@ -77,6 +77,9 @@ def bench(
         str | None,
         option("Measure this layer (or `package.module:Class`) and nothing else.", metavar="NAME"),
     ] = None,
+    op: Annotated[
+        str | None, option("Measure this operation and nothing else.", metavar="NAME")
+    ] = None,
     arguments: options.Arguments = None,
     inputs: options.Inputs = None,
     out: options.ReportOut = None,
@@ -100,6 +103,8 @@ def bench(
     `scratchnet bench --layer Conv2d --arg in_channels=16 --arg out_channels=16 --arg kernel_size=3`
 
     `scratchnet bench --layer my-layer --input 16,8,64,64` – a plugin's layer, on each backend
+
+    `scratchnet bench --op max_pool2d` – an operation, on each backend that implements it
     """
     import torch
 
@@ -110,8 +115,8 @@ def bench(
 
     if out is not None:
         rundir.check_out(out, force=force)
-    if layer is None and (arguments or inputs):
-        raise ScratchnetError("--arg and --input go with --layer NAME")
+    if layer is None and op is None and (arguments or inputs):
+        raise ScratchnetError("--arg and --input go with --layer NAME or --op NAME")
     plan = Plan(
         sections=sections or (),
         batches=_numbers("--batch", batch),
@@ -124,13 +129,14 @@ def bench(
         rivals=rivals or (),
         quick=quick,
         layer=layer,
+        op=op,
         arguments=options.key_values(arguments) if arguments else None,
         inputs=[options.sizes("--input", shape) for shape in inputs or []],
     )
     screen = console()
-    on_auto = not plan.backends or "auto" in plan.backends
+    first = None if "auto" in (plan.backends or ["auto"]) else plan.backends[0]
     with (
-        options.machine(None if on_auto else plan.backends[0], None, verify),
+        options.machine(first, None, verify),
         bar(screen, "{task.percentage:3.0f}%", "{task.fields[what]}") as progress,
     ):
         task = progress.add_task("measuring", total=None, what="getting ready")

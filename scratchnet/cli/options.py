@@ -73,7 +73,7 @@ ForceReport = Annotated[bool, option("Replace the report in --out.", None, "--fo
 AsJson = Annotated[bool, option("Print all figures as JSON instead of tables.", None, "--json")]
 Arguments = Annotated[
     list[str] | None,
-    option("Argument of the layer's constructor; repeatable.", None, "--arg", metavar="KEY=VALUE"),
+    option("Argument of the layer or operation; repeatable.", None, "--arg", metavar="KEY=VALUE"),
 ]
 Inputs = Annotated[
     list[str] | None,

@@ -112,13 +112,14 @@ def _module_name(name: str) -> str:
     Raises:
         ArgumentError: it would be no module name, or one that is taken.
     """
-    groups = [group for group in entry_points().groups if group.startswith("scratchnet.")]
-    for point in (point for group in groups for point in entry_points(group=group)):
-        if _plain(point.name) == _plain(name):
-            raise ArgumentError(
-                f"{name!r} is taken: {point.name!r} of {point.group} is {point.value}; choose "
-                "another name"
-            )
+    groups = sorted(group for group in entry_points().groups if group.startswith("scratchnet."))
+    taken = [p for g in groups for p in entry_points(group=g) if _plain(p.name) == _plain(name)]
+    if taken:
+        point = next((p for p in taken if p.name == name), taken[0])
+        raise ArgumentError(
+            f"{name!r} is taken: {point.name!r} of {point.group} is {point.value}; choose another "
+            "name"
+        )
     module = re.sub(r"[-.]", "_", name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", module) or keyword.iskeyword(module):
         raise ArgumentError(

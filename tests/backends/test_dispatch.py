@@ -287,7 +287,7 @@ def test_arguments_are_checked_before_any_implementation(loopback: Loopback) -> 
     x, weight = torch.ones(1, 3, 5, 5), torch.ones(4, 2, 3, 3)
     attempts = [
         (ShapeError, "3 channels do not fit", (x, weight), {}),
-        (ArgumentError, r"conv2d\(x, weight, bias, .*\): weight is missing", (x,), {}),
+        (ArgumentError, r"conv2d\(x, weight, bias=None, .*\): weight is missing", (x,), {}),
         (ArgumentError, "got 4 tensors", (x, weight, None, x), {}),
         (ArgumentError, "strides is no option of it", (x, weight), {"strides": 2}),
         (TypeMismatch, "expects a tensor for x, got None", (None, weight), {}),

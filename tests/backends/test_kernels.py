@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 import scratchnet
-from scratchnet import Module, models
+from scratchnet import _C, Module, models
 from scratchnet.backends import dispatch
+from scratchnet.ops.conv import conv2d
 from scratchnet.testing.tensors import normal
 
 GEOMETRY = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
@@ -48,7 +49,7 @@ def test_any_number_of_threads_gives_the_same_bits(batch: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-@pytest.mark.parametrize("isa", scratchnet.backends.get("cpp").instruction_sets()[1:])
+@pytest.mark.parametrize("isa", _C.instruction_sets()[1:])
 def test_the_conformance_kit_passes_on_every_instruction_set(isa: str) -> None:
     """In a process of its own: it is chosen once. The best one is what all other tests run on."""
     code = (
@@ -84,7 +85,7 @@ def test_odd_numbers_come_out_as_in_torch(value: float, channels: int) -> None:
     x = normal((1, channels, 6, 7), torch.float32, 1)
     x[0, 1, 2, 3] = value
     weight = normal((channels, channels, 3, 3), torch.float32, 2)
-    ours = scratchnet.backends.get("cpp").conv2d_forward(x, weight, None, **GEOMETRY)
+    ours, _ = dispatch.run(conv2d, x, weight, **GEOMETRY)
     theirs = torch.nn.functional.conv2d(x, weight, padding=1)
     assert torch.equal(ours.isnan(), theirs.isnan())
     assert torch.equal(ours.isposinf(), theirs.isposinf())
@@ -156,19 +157,18 @@ def test_what_torch_is_faster_at_is_handed_over_and_said(
     geometry = {**GEOMETRY, "groups": groups}
     for dtype in (torch.float32, torch.float64):
         images, kernel = torch.rand(x, dtype=dtype), torch.rand(weight, dtype=dtype)
-        cpp, reference = (scratchnet.backends.get(name) for name in ("cpp", "reference"))
-        how = cpp.how("conv2d_forward", images, kernel, None, **geometry)
+        how = scratchnet.explain("conv2d", images, kernel, **geometry).reasons["cpp"]
         handed_over = reason is not None and dtype == torch.float32
         assert ("torch's own" in how) == handed_over
         assert not handed_over or str(reason) in how
-        y = cpp.conv2d_forward(images, kernel, None, **geometry)
-        expected = reference.conv2d_forward(images, kernel, None, **geometry)
+        y, _ = dispatch.run(conv2d, images, kernel, **geometry)
+        expected, _ = dispatch.run(conv2d, images, kernel, **geometry, backend="reference")
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=0)
         assert y.is_contiguous(memory_format=torch.channels_last)
-        chained = scratchnet.Sequential(
+        model = scratchnet.Sequential(
             scratchnet.Conv2d(x[1], weight[0], weight[2:], padding=1, groups=groups, dtype=dtype),
             scratchnet.ReLU(),
         )
         with dispatch.trace() as calls:
-            chained.forward(images)
-        assert ("conv2d_forward" in {op for op, _ in calls}) == handed_over
+            model.forward(images)
+        assert ("conv2d" in {op for op, _ in calls}) == handed_over

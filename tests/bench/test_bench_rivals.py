@@ -67,11 +67,11 @@ def test_a_compilation_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPa
 
 OWN_STEP = """
 from scratchnet.bench.contestants import Ours, first_steps, gradients
-from scratchnet import SGD
+from scratchnet import MSE, SGD
 
 class Step:
     def __init__(self, model, x, y, lr):
-        self.one, self.x, self.y = Ours(model, SGD(model.param(), lr)), x, y
+        self.one, self.x, self.y = Ours(model, SGD(model.param(), lr), MSE(), "auto"), x, y
 
     def run(self):
         self.one.step(self.x, self.y)

@@ -21,6 +21,7 @@ from scratchnet.bench.contest import OURS
 from scratchnet.bench.learning import TORCH, TORCH_LAST, Trace, contestant
 from scratchnet.bench.memory import Memory, measure, peak
 from scratchnet.errors import ArgumentError
+from scratchnet.layers.loss import registry
 from scratchnet.training.config import TrainConfig
 from scratchnet.training.runs import make_trainer
 from scratchnet.training.trainer import Callback, DivergedError, Step, Trainer
@@ -115,6 +116,18 @@ def test_fewer_trainings_for_torch() -> None:
     assert not math.isnan(found.psnr(OURS)[-1][1])
     total = work(SMALL, tiny.pairs(n=20), seeds=2, torch_seeds=1, layouts=["contiguous"])
     assert sum(done) == total
+
+
+def test_another_loss_is_trained_with_on_both_sides_or_refused() -> None:
+    class Twice(scratchnet.MSE):
+        """Twice the mean squared error."""
+
+    registry.register("twice", Twice)
+    try:
+        with pytest.raises(ArgumentError, match="Twice"):
+            run(SMALL.replace(loss="twice"))
+    finally:
+        registry.unregister("twice")
 
 
 @pytest.mark.parametrize(

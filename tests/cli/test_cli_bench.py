@@ -62,7 +62,7 @@ def test_every_option_reaches_the_plan(
         "sections": ["memory", "step"], "batches": [2, 256], "threads": [1, 2], "rounds": 7,
         "shapes": "1x1", "dtype": "torch.float64", "backends": ["reference", "auto"],
         "compiled": True, "rivals": ["a.py", "b.py:other"], "quick": True, "layer": None,
-        "arguments": None, "inputs": [],
+        "op": None, "arguments": None, "inputs": [],
     }  # fmt: skip
     assert layer["layer"] == "own"
     assert layer["arguments"] == {"width": 3}
@@ -145,6 +145,7 @@ def test_one_layer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (("--shapes", "9->9"), "no shape contains '9->9'"),
         (("--arg", "a=1"), "--arg and --input go with --layer NAME"),
         (("--input", "2,3"), "--arg and --input go with --layer NAME"),
+        (("--op", "max_pool"), "no op 'max_pool': did you mean 'max_pool2d'?"),
         (("--layer", "Conv2b"), "no layer 'Conv2b': did you mean 'Conv2d'?"),
         (("--layer", "Conv2d", "--input", "2,x"), "--input expects sizes such as 2,3,32,32"),
         (("--layer", "Conv2d", "--arg", "in_channels=3"), "missing a required argument"),

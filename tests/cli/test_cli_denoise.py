@@ -113,10 +113,10 @@ def test_missing_kernels_are_reported_once_and_do_not_stop_the_work(
     cli: Cli, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from scratchnet import backends
-    from scratchnet.backends.cpp import CppBackend
+    from scratchnet.backends.cpp import backend as cpp
 
     monkeypatch.delenv("SCRATCHNET_BACKEND", raising=False)
-    monkeypatch.setattr(CppBackend, "available", lambda self: "there is no compiler")
+    monkeypatch.setattr(cpp, "available", lambda: "there is no compiler")
     source, out = save(tmp_path / "a.png", 5, 7, 3), tmp_path / "b.png"
     try:
         backends.registry.generation += 1  # `auto` looks again at who is available
