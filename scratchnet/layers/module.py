@@ -260,7 +260,11 @@ class Module:
             yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """Yield every parameter, for torch.optim and what else is written for torch.nn."""
+        """Yield every parameter, for torch.optim and what else is written for torch.nn.
+
+        ``torch.optim.swa_utils.AveragedModel(model, use_buffers=True)`` averages them; without
+        ``use_buffers`` it looks for modules of torch.nn and finds nothing to average.
+        """
         for _, value in self.named_parameters():
             yield value
 
