@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scratchnet.errors import ArgumentError
+from scratchnet import layers
+from scratchnet.errors import ArgumentError, PluginError
+from scratchnet.layers import loss
+from scratchnet.layers.module import Module
+from scratchnet.registry import Registry
 
 
 class TorchResidual(nn.Module):
@@ -35,9 +40,31 @@ class TorchConcat(nn.Module):
         return torch.cat([x, self.body(x)], dim=-3)
 
 
-def names_of(known: dict[Any, Any]) -> str:
-    """Return the names of the classes that a table is keyed by."""
-    return ", ".join(kind.__name__ for kind in known)
+def torch_class(name: str) -> Any:
+    """Return the class of this name, such as ``"torch.nn.Conv2d"``."""
+    package, _, kind = name.rpartition(".")
+    return getattr(import_module(package), kind)
+
+
+def counterparts() -> dict[type[nn.Module], type[Module]]:
+    """Return {torch's class: the layer or loss that names it}, the project's own first."""
+    found: dict[type[nn.Module], type[Module]] = {}
+    for registry in (layers.registry, loss.registry):
+        for name in sorted(registry.names(), key=lambda name: not _builtin(registry, name)):
+            try:
+                kind: Any = registry.get(name)
+            except PluginError:  # a broken plugin is no concern of those who do not use it
+                continue
+            for torch_name in vars(kind).get("torch_names", ()):
+                found.setdefault(torch_class(torch_name), kind)
+    return found
+
+
+def _builtin(registry: Registry[Any], name: str) -> bool:
+    try:
+        return registry.info(name).builtin
+    except PluginError:
+        return False
 
 
 def complain(function: str, problems: list[str], cure: str) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
+import torch
 from torch import nn
 
 from scratchnet.errors import TypeMismatch
-from scratchnet.interop.containers import TorchConcat, TorchResidual, complain, names_of
-from scratchnet.layers.activation import ReLU, Sigmoid
-from scratchnet.layers.containers import Concat, Residual, Sequential
-from scratchnet.layers.conv import Conv2d, Convolution, TransposeConv2d
-from scratchnet.layers.loss import MSE
+from scratchnet.interop.containers import complain, counterparts, torch_class
+from scratchnet.layers.containers import Sequential
 from scratchnet.layers.module import Module
-from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+from scratchnet.layers.upsampling import Upsampling
 
 
 def to_torch(module: Module) -> nn.Module:
@@ -22,10 +17,12 @@ def to_torch(module: Module) -> nn.Module:
 
     Every layer keeps its place, so the state dicts have the same keys, except that an Upsampling at
     place ``i`` becomes ``nn.Sequential(nn.Upsample, nn.Conv2d)`` there, with keys ``i.1.weight``.
-    dtype, device and mode (train or eval) are kept.
+    dtype, device, mode (train or eval), frozen parameters, and layers that stand in several places
+    are kept.
 
     Args:
-        module: a layer, MSE, or a container (Sequential, Residual, Concat) of them.
+        module: a layer or loss whose class names its counterpart (``torch_names``), or a container
+            (Sequential, Residual, Concat) of them.
 
     Raises:
         ArgumentError: modules without a counterpart; the message names them all.
@@ -34,55 +31,47 @@ def to_torch(module: Module) -> nn.Module:
     if not isinstance(module, Module):
         raise TypeMismatch(f"to_torch expects a scratchnet.Module, got {type(module).__name__}")
     problems: list[str] = []
-    converted = _to_torch(module, "", problems)
-    complain(
-        "to_torch",
-        problems,
-        f"known are {names_of(_TO_TORCH)}; as_autograd(layer) puts any layer into a torch.nn model",
-    )
+    with torch.random.fork_rng(devices=[]):  # initial values are drawn, and written over
+        converted = _to_torch(module, "", problems, {})
+    if problems:
+        known = ", ".join(kind.__name__ for kind in dict.fromkeys(counterparts().values()))
+        cure = f"known are {known}; as_autograd(layer) puts any layer into a torch.nn model"
+        complain("to_torch", problems, cure)
     return converted.train(module.training)
 
 
-def _to_torch(module: Module, path: str, problems: list[str]) -> nn.Module:
+def _to_torch(
+    module: Module, path: str, problems: list[str], made: dict[int, nn.Module]
+) -> nn.Module:
+    if id(module) in made:
+        return made[id(module)]
+
     def child(name: str, value: Module) -> nn.Module:
-        return _to_torch(value, f"{path}.{name}" if path else name, problems)
+        return _to_torch(value, f"{path}.{name}" if path else name, problems, made)
 
+    result: nn.Module
     if type(module) is Sequential:
-        return nn.Sequential(*(child(name, value) for name, value in module.named_children()))
-    if type(module) is Residual:
-        return TorchResidual(child("body", module.body))
-    if type(module) is Concat:
-        return TorchConcat(child("body", module.body))
-    if type(module) in _TO_TORCH:
-        return _TO_TORCH[type(module)](module)
-    problems.append(f"{path or 'the module itself'} ({type(module).__name__})")
-    return nn.Identity()
+        result = nn.Sequential(*(child(name, value) for name, value in module.named_children()))
+    elif type(module) is Upsampling:
+        result = nn.Sequential(*(_to_torch(part, path, problems, {}) for part in module.parts()))
+        result[1].requires_grad_(module.weight.requires_grad)
+    elif "torch_names" in vars(type(module)):  # a subclass may compute something else
+        config = module.to_torch_config()
+        arguments = {k: child(k, v) if isinstance(v, Module) else v for k, v in config.items()}
+        result = torch_class(module.torch_names[0])(**arguments)
+        _fill(result, module)
+    else:
+        problems.append(f"{path or 'the module itself'} ({type(module).__name__})")
+        result = nn.Identity()
+    made[id(module)] = result
+    return result
 
 
-def _torch_conv(kind: Callable[..., nn.Module], layer: Convolution, **arguments: Any) -> nn.Module:
-    """Make the torch.nn layer without drawing initial values: that would move torch's generator."""
-    like = {"dtype": layer.weight.dtype, "device": layer.weight.device}
-    made: nn.Module = nn.utils.skip_init(kind, **arguments, **like)  # type: ignore[no-untyped-call]
-    made.load_state_dict(layer.state_dict())
-    return made
-
-
-def _torch_upsampling(layer: Upsampling) -> nn.Module:
-    arguments = {k: v for k, v in layer.config().items() if k != "scale_factor"}
-    return nn.Sequential(_torch_nearest(layer), _torch_conv(nn.Conv2d, layer, **arguments))
-
-
-def _torch_nearest(layer: NearestUpsampling | Upsampling) -> nn.Module:
-    down, across = layer.scale_factor
-    return nn.Upsample(scale_factor=(float(down), float(across)), mode="nearest")
-
-
-_TO_TORCH: dict[type[Module], Callable[[Any], nn.Module]] = {
-    Conv2d: lambda layer: _torch_conv(nn.Conv2d, layer, **layer.config()),
-    TransposeConv2d: lambda layer: _torch_conv(nn.ConvTranspose2d, layer, **layer.config()),
-    NearestUpsampling: _torch_nearest,
-    Upsampling: _torch_upsampling,
-    ReLU: lambda layer: nn.ReLU(),
-    Sigmoid: lambda layer: nn.Sigmoid(),
-    MSE: lambda layer: nn.MSELoss(reduction=layer.reduction),
-}
+def _fill(result: nn.Module, module: Module) -> None:
+    own = [getattr(module, name) for name in (*module._parameters, *module._buffers)]
+    example = next((value for value in own if value is not None), None)
+    if example is not None:  # children, if there are any, are filled already
+        result.to(dtype=example.dtype, device=example.device)
+        result.load_state_dict(module.state_dict())
+        for name, value in module.named_parameters():
+            result.get_parameter(name).requires_grad_(value.requires_grad)

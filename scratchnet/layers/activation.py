@@ -38,9 +38,11 @@ class ReLU(Elementwise):
     """y = max(0, x); nan stays nan. The derivative is 1 where x > 0, else 0."""
 
     op = elementwise.relu
+    torch_names = ("torch.nn.ReLU",)
 
 
 class Sigmoid(Elementwise):
     """y = σ(x) = 1 / (1 + e⁻ˣ), finite for every finite x. The derivative is y·(1 − y)."""
 
     op = elementwise.sigmoid
+    torch_names = ("torch.nn.Sigmoid",)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ShapeError, TypeMismatch
-from scratchnet.layers import fuse
+from scratchnet.layers import fuse, init
 from scratchnet.layers.checks import check_grad, check_tensor
+from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module
 
 
@@ -113,6 +114,13 @@ class Residual(Module):
         body: f; its output has the shape of its input.
     """
 
+    torch_names = ("scratchnet.interop.TorchResidual",)
+
+    @classmethod
+    def example(cls) -> tuple[Residual, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(Conv2d(4, 4, 3, padding=1)), init.example_images()
+
     def __init__(self, body: Module) -> None:
         self.body = body
 
@@ -163,6 +171,13 @@ class Concat(Module):
     Args:
         body: f; it keeps height and width.
     """
+
+    torch_names = ("scratchnet.interop.TorchConcat",)
+
+    @classmethod
+    def example(cls) -> tuple[Concat, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(Conv2d(4, 4, 3, padding=1)), init.example_images()
 
     def __init__(self, body: Module) -> None:
         self.body = body

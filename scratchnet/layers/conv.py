@@ -100,6 +100,30 @@ class Convolution(ImageLayer):
             "bias": self.bias is not None,
         }
 
+    @classmethod
+    def from_torch_config(cls, module: Any) -> dict[str, Any]:
+        """Return the arguments of torch's module; ``padding="same"`` as numbers.
+
+        Raises:
+            ArgumentError: it pads with something else than zeros, or more on one side.
+        """
+        if module.padding_mode != "zeros":
+            raise ArgumentError(f"padding_mode={module.padding_mode!r}, expected 'zeros'")
+        padding = module.padding
+        if padding == "valid":
+            padding = 0
+        elif padding == "same":
+            sizes = zip(module.kernel_size, module.dilation, strict=True)
+            down, across = (d * (k - 1) for k, d in sizes)
+            if down % 2 or across % 2:
+                raise ArgumentError(
+                    f"padding='same' with kernel_size={module.kernel_size} and "
+                    f"dilation={module.dilation} pads one side more than the other, expected the "
+                    "same on both"
+                )
+            padding = down // 2, across // 2
+        return {**super().from_torch_config(module), "padding": padding}
+
     def _run(self, op: Op, x: Tensor) -> Tensor:
         y, back = dispatch.run(op, x, self.weight, self.bias, backend=self.backend, **self.options)
         self.save(back)
@@ -151,6 +175,13 @@ class Conv2d(Convolution):
     Raises:
         ArgumentError: an argument is outside its range.
     """
+
+    torch_names = ("torch.nn.Conv2d",)
+
+    @classmethod
+    def example(cls) -> tuple[Conv2d, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(4, 6, (3, 2), (2, 1), (1, 2), (1, 2), groups=2), init.example_images()
 
     def __init__(
         self,
@@ -213,6 +244,13 @@ class TransposeConv2d(Convolution):
     Raises:
         ArgumentError: an argument is outside its range.
     """
+
+    torch_names = ("torch.nn.ConvTranspose2d",)
+
+    @classmethod
+    def example(cls) -> tuple[TransposeConv2d, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(4, 6, (3, 2), (2, 1), (1, 2), (1, 0), groups=2), init.example_images()
 
     def __init__(
         self,

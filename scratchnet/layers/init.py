@@ -1,4 +1,4 @@
-"""Initial values of parameters."""
+"""Initial values of parameters, and of inputs to try them on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import math
 
 import torch
 from torch import Tensor
+
+
+def example_images() -> Tensor:
+    """Return what an ``example()`` puts in: rectangles of four channels, always the same."""
+    return torch.randn((2, 4, 7, 5), generator=torch.Generator().manual_seed(0))
 
 
 def uniform_fan_in(

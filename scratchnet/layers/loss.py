@@ -76,6 +76,8 @@ class MSE(Loss):
     returns the gradient with respect to the prediction.
     """
 
+    torch_names = ("torch.nn.MSELoss",)
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the loss: 0-dimensional, or of the inputs' shape if nothing is reduced; a mean of
         no elements is nan, as in torch.

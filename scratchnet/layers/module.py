@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
@@ -41,6 +42,8 @@ class Module:
         couples_batch: in training mode the output for one element of the batch depends on others.
         eval_differs: it computes something else in eval mode.
         integer_inputs: it takes integers, such as indices; backward returns None for such an input.
+        torch_names: torch's modules of the same parameters that compute the same, such as
+            ``("torch.nn.Conv2d",)``; to_torch makes the first.
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -48,6 +51,7 @@ class Module:
     couples_batch: ClassVar[bool] = False
     eval_differs: ClassVar[bool] = False
     integer_inputs: ClassVar[bool] = False
+    torch_names: ClassVar[tuple[str, ...]] = ()
     training: bool = True
     _history: kept.History | None = None
     _parameters: tuple[str, ...] = ()
@@ -87,6 +91,26 @@ class Module:
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: type(m)(**m.config()) is a fresh one of its kind."""
         return {}
+
+    def to_torch_config(self) -> dict[str, Any]:
+        """Return the arguments of the first of ``torch_names`` that make this layer there; modules
+        among them are converted.
+        """
+        return self.config()
+
+    @classmethod
+    def from_torch_config(cls, module: Any) -> dict[str, Any]:
+        """Return the arguments that make of this class what ``module``, of ``torch_names``, is;
+        torch's modules among them are converted.
+
+        Raises:
+            ArgumentError: the module has an argument without a counterpart here.
+        """
+        names = inspect.signature(cls).parameters
+        found = {name: getattr(module, name) for name in names if hasattr(module, name)}
+        if "bias" in found:
+            found["bias"] = found["bias"] is not None
+        return found
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -236,7 +260,11 @@ class Module:
             yield name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """Yield every parameter, for torch.optim and what else is written for torch.nn."""
+        """Yield every parameter, for torch.optim and what else is written for torch.nn.
+
+        ``torch.optim.swa_utils.AveragedModel(model, use_buffers=True)`` averages them; without
+        ``use_buffers`` it looks for modules of torch.nn and finds nothing to average.
+        """
         for _, value in self.named_parameters():
             yield value
 

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
+from scratchnet.errors import ArgumentError
+from scratchnet.layers import init
 from scratchnet.layers.checks import pair
-from scratchnet.layers.conv import Convolution, IntOrPair
+from scratchnet.layers.conv import Conv2d, Convolution, IntOrPair
 from scratchnet.layers.image_layer import ImageLayer
 from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest
 
@@ -28,6 +30,35 @@ class NearestUpsampling(ImageLayer):
     Raises:
         ArgumentError: scale_factor is not a whole number of at least 1.
     """
+
+    torch_names = ("torch.nn.Upsample", "torch.nn.UpsamplingNearest2d")
+
+    @classmethod
+    def example(cls) -> tuple[NearestUpsampling, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls((2, 3)), init.example_images()
+
+    def to_torch_config(self) -> dict[str, Any]:
+        """Return the arguments of torch.nn.Upsample."""
+        return {"scale_factor": tuple(map(float, self.scale_factor)), "mode": "nearest"}
+
+    @classmethod
+    def from_torch_config(cls, module: Any) -> dict[str, Any]:
+        """Return the arguments of torch's module.
+
+        Raises:
+            ArgumentError: it is not nearest, or not by whole factors.
+        """
+        # for whole factors nearest-exact picks the same pixels as nearest
+        if module.mode not in ("nearest", "nearest-exact"):
+            raise ArgumentError(f"mode={module.mode!r}, expected 'nearest'")
+        factor = module.scale_factor
+        if factor is None:
+            raise ArgumentError(f"size={module.size}, expected a scale_factor")
+        factors = factor if isinstance(factor, tuple) else (factor, factor)
+        if len(factors) != 2 or any(f != int(f) or f < 1 for f in factors):
+            raise ArgumentError(f"scale_factor={factor}, expected one or two whole numbers")
+        return {"scale_factor": tuple(map(int, factors))}
 
     def __init__(self, scale_factor: IntOrPair, *, backend: str | Backend | None = None) -> None:
         self.scale_factor = pair("NearestUpsampling", "scale_factor", scale_factor, least=1)
@@ -75,6 +106,18 @@ class Upsampling(Convolution):
     Raises:
         ArgumentError: an argument is outside its range.
     """
+
+    @classmethod
+    def example(cls) -> tuple[Upsampling, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(4, 6, (3, 2), (2, 3), (2, 1), (1, 2)), init.example_images()
+
+    def parts(self) -> tuple[NearestUpsampling, Conv2d]:
+        """Return the upsampling and the convolution alone, with copies of the parameters."""
+        arguments = {k: v for k, v in self.config().items() if k != "scale_factor"}
+        conv = Conv2d(**arguments, generator=torch.Generator(), dtype=self.weight.dtype)
+        conv.to(device=self.weight.device).load_state_dict(self.state_dict())
+        return NearestUpsampling(self.scale_factor), conv
 
     def __init__(
         self,

@@ -18,24 +18,6 @@ from scratchnet.testing.twins import Twin, torch_twin
 
 DEFAULT_SHAPE = (2, 4, 7, 5)
 
-# Rectangles everywhere, groups, more channels out than in: what hides a fault is left out.
-_CONVOLUTION = {
-    "in_channels": 4,
-    "out_channels": 6,
-    "kernel_size": (3, 2),
-    "stride": (2, 1),
-    "padding": (1, 2),
-}
-_BODY = {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "padding": 1}
-_ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
-    "Conv2d": lambda: {**_CONVOLUTION, "groups": 2, "dilation": (1, 2)},
-    "TransposeConv2d": lambda: {**_CONVOLUTION, "groups": 2, "output_padding": (1, 0)},
-    "NearestUpsampling": lambda: {"scale_factor": (2, 3)},
-    "Upsampling": lambda: {**_CONVOLUTION, "scale_factor": (2, 3)},
-    "Residual": lambda: {"body": layers.build("Conv2d", **_BODY)},
-    "Concat": lambda: {"body": layers.build("Conv2d", **_BODY)},
-}
-
 
 @dataclass(frozen=True)
 class Example:
@@ -83,8 +65,6 @@ def example(
         except TypeError as error:
             raise ArgumentError(f"layer {name!r}: {error}") from error
         factory = lambda: kind(**given)  # noqa: E731
-    elif name in _ARGUMENTS:
-        factory = lambda: kind(**_ARGUMENTS[name]())  # noqa: E731
     elif own is not None:
         factory = lambda: own()[0]  # noqa: E731
         inputs = inputs or [own()[1]]

@@ -126,7 +126,7 @@ def test_a_layer_of_ones_own_beside_its_twin(kind: object, monkeypatch: pytest.M
         ("Conv2b", None, "no layer 'Conv2b': did you mean 'Conv2d'"),
         ("Conv2d", {"in_channels": 3}, "layer 'Conv2d': missing a required argument"),
         ("Conv2d", {"colour": 3}, "layer 'Conv2d': "),
-        ("mutants.layers:AveragingUpsampling", None, "needs scale_factor: give them with --arg"),
+        ("rightlayers:BatchNorm", None, "needs channels: give them with --arg"),
     ],
 )
 def test_a_layer_that_cannot_be_made(

@@ -67,7 +67,7 @@ def test_a_layer_of_ones_own_brings_its_example(cli: Cli) -> None:
     [
         (["Conv2b"], "no layer 'Conv2b': did you mean 'Conv2d'?"),
         (["refrence"], "no backend 'refrence': did you mean 'reference'?"),
-        (["mutants.layers:AveragingUpsampling"], "needs scale_factor: give them with --arg"),
+        (["rightlayers:BatchNorm"], "needs channels: give them with --arg"),
         (["ReLU", "--input", "2,x"], "--input expects sizes such as 2,3,32,32, got '2,x'"),
         (["ReLU", "--arg", "slope"], "expected KEY=VALUE, got 'slope'"),
         (["ReLU", "Sigmoid", "--input", "2,3"], "go with one layer, not with ReLU, Sigmoid"),
