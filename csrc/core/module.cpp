@@ -17,7 +17,11 @@ PYBIND11_MODULE(_C, m) {
       },
       "Those that this processor has, the best first.");
   m.def(
-      "threads_runtime", [] { return openmp().path; },
+      "threads_runtime",
+      [] {
+        Torch::get();  // loaded by now: what is found is remembered
+        return openmp().path;
+      },
       "The OpenMP runtime whose threads are used, torch's; empty if none is loaded, then there is "
       "one thread.");
   for (const Binder bind : binders()) bind(m);
