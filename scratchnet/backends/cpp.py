@@ -7,6 +7,7 @@ as it stands are registered beside their specification, in scratchnet/ops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -337,25 +338,27 @@ def _graph_forward(
     x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool
 ) -> tuple[Tensor, Any]:
     plan = _graph_plan(x, parameters, stages)
-    shape = graph.check(x, *parameters, stages=stages, keep=keep)
+    shape = (x.shape[0], *plan.output_size)
     y = torch.empty(shape, dtype=x.dtype, memory_format=_format_of(x))
     kept = plan.forward(x, _dense(parameters), y, keep)
-    return y, (kept, y) if keep else None
+    return y, (kept, y, plan) if keep else None
 
 
 def _graph_backward(
     grad_y: Tensor, kept: Any, x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool,
-    needs: Needs,
+    needs: Needs, into: Sequence[Tensor | None] | None = None,
 ) -> Gradients:  # fmt: skip
-    inner, y = kept
+    inner, y, plan = kept
+    grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_format_of(x)) if needs[0] else None
+    if into is not None:
+        plan.backward(x, y, grad_y, inner, _dense(parameters), list(into[1:]), grad_x)
+        return grad_x, *(None for _ in parameters)
     grads = [
         torch.zeros_like(p, memory_format=torch.contiguous_format)
         if p is not None and needed
         else None
         for p, needed in zip(parameters, needs[1:], strict=True)
     ]
-    grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=_format_of(x)) if needs[0] else None
-    plan = _graph_plan(x, parameters, stages)
     plan.backward(x, y, grad_y, inner, _dense(parameters), grads, grad_x)
     return grad_x, *grads
 
@@ -376,4 +379,5 @@ graph.implement(
     backward=_graph_backward,
     supports=_graph_supports,
     how=how,
+    accumulates=True,
 )

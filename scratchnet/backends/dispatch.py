@@ -12,7 +12,7 @@ available, the one of highest priority that implements the operation and support
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -78,7 +78,7 @@ def _run(
 class Back:
     """The backward of one call: gradients by the implementation that ran its forward."""
 
-    __slots__ = ("_kept", "_of_y", "_tensors", "_versions", "backend", "implementation", "op",
+    __slots__ = ("_kept", "_of_y", "_tensors", "_watched", "backend", "implementation", "op",
                  "options")  # fmt: skip
 
     def __init__(
@@ -100,7 +100,9 @@ class Back:
         self._tensors, self._kept = op.kept_tensors(tensors), kept
         outputs = y if isinstance(y, tuple) else (y,)
         self._of_y = [(output.shape, output.dtype) for output in outputs]
-        self._versions = [tensor._version for tensor in self._read()]
+        # What backward reads, and how often each was changed by now; inference tensors do not say.
+        read = _tensors_in((*self._tensors, kept))
+        self._watched = [(t, t._version) for t in read if not t.is_inference()]
 
     def __call__(self, *grad_ys: Tensor, needs: Needs | None = None) -> tuple[Tensor | None, ...]:
         """Return one gradient for each tensor of the call, None where it is not needed.
@@ -113,6 +115,26 @@ class Back:
             OrderError: a tensor that this needs was changed in place since the forward.
             ShapeError, TypeMismatch: a gradient is not like its output.
         """
+        return self._run(grad_ys, needs)
+
+    def add_to(
+        self, into: Sequence[Tensor | None], *grad_ys: Tensor, needs: Needs
+    ) -> tuple[Tensor | None, ...]:
+        """As a call, but gradients are added to the buffers ``into``, one or None for each tensor;
+        return the others.
+        """
+        if self.implementation.accumulates and all(map(_is_buffer, into, self._tensors)):
+            return self._run(grad_ys, needs, into=into)
+        rest = []
+        for buffer, grad in zip(into, self(*grad_ys, needs=needs), strict=True):
+            if buffer is not None and grad is not None:
+                buffer += grad
+            rest.append(grad if buffer is None else None)
+        return tuple(rest)
+
+    def _run(
+        self, grad_ys: tuple[Tensor, ...], needs: Needs | None, **options: Any
+    ) -> tuple[Tensor | None, ...]:
         op = self.op
         for grad, (shape, dtype) in zip(grad_ys, self._of_y, strict=True):
             if grad.shape != shape:
@@ -124,7 +146,7 @@ class Back:
                 raise TypeMismatch(
                     f"backward of {op.name} expects a gradient in {dtype}, got {grad.dtype}"
                 )
-        for tensor, version in zip(self._read(), self._versions, strict=True):
+        for tensor, version in self._watched:
             if tensor._version != version:
                 raise OrderError(
                     f"a tensor of the shape {tuple(tensor.shape)} that backward of {op.name} reads "
@@ -138,6 +160,7 @@ class Back:
             self._kept,
             *self._tensors,
             **self.options,
+            **options,
             needs=needs,
         )
 
@@ -146,19 +169,27 @@ class Back:
         """Shape and dtype of the (first) output."""
         return self._of_y[0]
 
-    def _read(self) -> list[Tensor]:
-        """Return the tensors whose values backward reads."""
-        found = _tensors_in((self._tensors, self._kept))
-        return [t for t in found if not t.is_inference()]  # those have no version
+
+def _is_buffer(buffer: Tensor | None, tensor: Tensor | None) -> bool:
+    """Whether an implementation may add the gradient of ``tensor`` to this, if it is one at all."""
+    return buffer is None or (
+        tensor is not None
+        and buffer.shape == tensor.shape
+        and buffer.dtype == tensor.dtype
+        and buffer.device == tensor.device
+        and buffer.is_contiguous()
+    )
 
 
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in tuples and lists of them."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _tensors_in(one)
+def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among ``values``, and in tuples and lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, tuple | list):
+            found += _tensors_in(value)
+    return found
 
 
 def fused(

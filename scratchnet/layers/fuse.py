@@ -70,12 +70,6 @@ def _methods(kind: type) -> tuple[Any, ...]:
     return tuple(getattr(kind, name, None) for name in _METHODS)
 
 
-def _as_written(module: Module, tables: _Tables) -> bool:
-    kind = type(module)
-    known = tables.methods.get(kind)
-    return known == _methods(kind) and vars(module).keys().isdisjoint(_METHODS)
-
-
 # What decides how a module is fused: it and every module inside it, each with its mode and the
 # backend that it asks for (Ellipsis where it asks for none, as an activation).
 _Signature = tuple[tuple[Module, bool, Any], ...]
@@ -90,7 +84,8 @@ def parts(owner: Module, modules: Sequence[Module]) -> list[Module | Run]:
         modules: to be run one after the other.
     """
     tables = _tables()
-    signatures = [_signature(module, tables) for module in modules]
+    written: dict[type, bool] = {}
+    signatures = [_signature(module, tables, written) for module in modules]
     kept = _plans.get(owner)
     if kept is None or kept[0] != signatures:
         kept = _plans[owner] = signatures, _plan(modules, signatures, tables)
@@ -107,16 +102,25 @@ def whole(owner: Module, x: Tensor) -> tuple[Tensor, Any] | None:
     return part.attempt(x) if isinstance(part, Run) else None
 
 
-def _signature(module: Module, tables: _Tables) -> _Signature | None:
-    """Return what decides how a module is fused; None if it cannot be."""
-    if not _as_written(module, tables):
+def _signature(module: Module, tables: _Tables, written: dict[type, bool]) -> _Signature | None:
+    """Return what decides how a module is fused; None if it cannot be.
+
+    Args:
+        module: to be looked at.
+        tables: what is fused.
+        written: whether the methods of a class are what they were; filled as classes are met.
+    """
+    kind = type(module)
+    if kind not in written:
+        written[kind] = tables.methods.get(kind) == _methods(kind)
+    if not written[kind] or not vars(module).keys().isdisjoint(_METHODS):
         return None
     own = (module, module.training, getattr(module, "backend", ...))
-    if type(module) in tables.stages:
+    if kind in tables.stages:
         return (own,)
     found: list[tuple[Module, bool, Any]] = [own]
     for _, child in module.named_children():
-        of_child = _signature(child, tables)
+        of_child = _signature(child, tables, written)
         if of_child is None:
             return None
         found.extend(of_child)
@@ -285,8 +289,4 @@ class _Fused:
         grad = check_grad(self.run.layers[-1], grad, *self.back.output)
         buffers = [getattr(layer, f"grad_{name}") for layer, name in self.run.parameters]
         needs = (needs_input, *(buffer is not None for buffer in buffers))
-        grad_x, *grads = self.back(grad, needs=needs)
-        for buffer, more in zip(buffers, grads, strict=True):
-            if buffer is not None and more is not None:
-                buffer += more
-        return grad_x
+        return self.back.add_to((None, *buffers), grad, needs=needs)[0]

@@ -50,6 +50,8 @@ class Implementation:
         how: ``(*tensors, **options)`` -> how a supported call would run, in a few words.
         available: returns True if it can run on this machine at all, else why not and what to do,
             in one line; such as that it was not compiled.
+        accumulates: whether ``backward`` takes ``into``, too: for each tensor a contiguous buffer
+            of its shape, to which the gradient is added instead of being returned, or None.
 
     All are pure: they hold no state, write to no argument and accept any strides; outputs have the
     dtype and device of the inputs.
@@ -60,6 +62,7 @@ class Implementation:
     supports: Callable[..., Verdict] = _always
     how: Callable[..., str] = _runs
     available: Callable[[], Verdict] = _always
+    accumulates: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ class Op:
         supports: Callable[..., Verdict] = _always,
         how: Callable[..., str] = _runs,
         available: Callable[[], Verdict] = _always,
+        accumulates: bool = False,
     ) -> None:
         """Register how the backend of this name computes the op; see :class:`Implementation`.
 
@@ -173,7 +177,9 @@ class Op:
         """
         if backend in self.implementations or backend == "reference":
             raise ArgumentError(f"op {self.name!r} has an implementation of backend {backend!r}")
-        self.implementations[backend] = Implementation(forward, backward, supports, how, available)
+        self.implementations[backend] = Implementation(
+            forward, backward, supports, how, available, accumulates
+        )
 
     def exact(self, **options: Any) -> bool:
         """Whether all correct implementations give the same bits on whole numbers."""

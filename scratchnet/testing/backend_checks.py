@@ -27,6 +27,7 @@ ASPECTS: dict[str, Callable[[Subject], str]] = {
     "layouts": invariance.layouts,
     "pure": contract.pure,
     "needs": contract.needs,
+    "accumulates": contract.accumulates,
     "global_state": contract.global_state,
     "run_to_run": invariance.run_to_run,
     "threads": invariance.threads,
@@ -47,6 +48,9 @@ def _applies(aspect: str, op: Op, backend: Backend) -> bool:
         return op.twin is not None and backend.name == "reference"
     if aspect in _AGAINST_REFERENCE:
         return backend.name != "reference"
+    if aspect == "accumulates":
+        implementation = backend.implementation(op)
+        return implementation is not None and implementation.accumulates
     if aspect in ("adjoint", "differences"):
         return (aspect == "adjoint") == (op.multilinear is not None and op.exact())
     return True

@@ -14,6 +14,7 @@ from scratchnet.testing.calls import DTYPES, Subject, call
 from scratchnet.testing.closeness import ConformanceError, assert_same_bits, assert_within
 from scratchnet.testing.settings import STATES, current_settings, torch_settings
 from scratchnet.testing.tensors import normal, whole
+from scratchnet.verify.tolerance import Bound
 
 
 def pure(s: Subject) -> str:
@@ -86,6 +87,27 @@ def needs(s: Subject) -> str:
                     raise ConformanceError(
                         f"grad_{name} of {made}, needs={wanted}: expected None, got a tensor"
                     )
+    return ""
+
+
+def accumulates(s: Subject) -> str:
+    """Where gradients are added to buffers, they are those that backward returns."""
+    for made in s.calls(s.some, DTYPES, whole):
+        if not made.grad_ys:
+            continue
+        _, full = made.run(s.implementation)
+        _, back = dispatch.run(s.op, *made.tensors, backend=s.backend, **made.options)
+        into = [None if g is None else torch.ones_like(t, memory_format=torch.contiguous_format)
+                for t, g in zip(made.tensors, full, strict=True)]  # fmt: skip
+        into[0] = None
+        rest = back.add_to(into, *made.grad_ys, needs=made.needs)
+        for name, buffer, grad, left in zip(made.names, into, full, rest, strict=True):
+            what = f"grad_{name} of {made}"
+            if buffer is not None:
+                close = Bound(grad.double() + 1, 1e-5 * (grad.double().abs() + 1), grad.dtype)
+                assert_within(buffer, close, f"{what}, added to ones")
+            elif grad is not None:
+                assert_same_bits(left, grad, f"{what}, while others are added to buffers")
     return ""
 
 

@@ -69,4 +69,4 @@ def checked(op: Op, backend: Backend, inner: Implementation) -> Implementation:
                 fail(op, backend, f"grad_{name}", fault, given, options, grad_ys, needs)
         return grads
 
-    return replace(inner, forward=forward, backward=backward)
+    return replace(inner, forward=forward, backward=backward, accumulates=False)
