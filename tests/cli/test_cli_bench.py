@@ -149,7 +149,7 @@ def test_one_layer(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (("--layer", "Conv2b"), "no layer 'Conv2b': did you mean 'Conv2d'?"),
         (("--layer", "Conv2d", "--input", "2,x"), "--input expects sizes such as 2,3,32,32"),
         (("--layer", "Conv2d", "--arg", "in_channels=3"), "missing a required argument"),
-        (("--layer", "mutants.layers:AveragingUpsampling"), "needs scale_factor: give them with"),
+        (("--layer", "rightlayers:BatchNorm"), "needs channels: give them with"),
         (("step", "--layer", "ReLU"), "measured by itself: leave out step"),
         (("--backend", "cpq"), "did you mean 'cpp'"),
         (("step", "--rival", "none.py"), "none.py cannot be run: FileNotFoundError: there is no"),
