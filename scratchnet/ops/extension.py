@@ -71,14 +71,17 @@ class Extension:
 
     def supports(self, *tensors: Tensor | None, **options: Any) -> Verdict:
         """True if all tensors are dense, on the CPU, and float32 or float64."""
-        for tensor in tensors:
-            if tensor is None:
+        given = [tensor for tensor in tensors if tensor is not None]
+        for tensor in given:
+            if not tensor.is_floating_point():
                 continue
             if tensor.device.type != "cpu":
                 return f"runs on the CPU only, and a tensor is on {tensor.device}"
             if tensor.dtype not in (torch.float32, torch.float64):
                 return f"computes in float32 and float64 only, and a tensor is {tensor.dtype}"
-            if tensor.layout != torch.strided:
+            break  # the others are like it: Op.check has seen to that
+        for tensor in given:
+            if tensor.layout is not torch.strided:
                 return f"reads dense (strided) tensors only, and one is {tensor.layout}"
         return True
 

@@ -235,29 +235,34 @@ class Op:
             ShapeError: the shapes do not fit each other.
             ArgumentError: an option is outside its range.
         """
-        first: Tensor | None = None
-        for name, tensor in zip(self.names(len(tensors)), tensors, strict=True):
+        dtype = device = None
+        for i, tensor in enumerate(tensors):
+            name = self.tensors[i] if i < len(self.tensors) else None  # None: one of any number
             if tensor is None:
-                if name in self.tensors and name not in self.optional:
+                if name is not None and name not in self.optional:
                     raise TypeMismatch(f"{self.name} expects a tensor for {name}, got None")
                 continue
+            integer = name in self.integers
             if not isinstance(tensor, Tensor):
                 raise TypeMismatch(
-                    f"{self.name} expects a tensor for {name}, got {type(tensor).__name__}"
+                    f"{self.name} expects a tensor for {self.names(i + 1)[i]}, got "
+                    f"{type(tensor).__name__}"
                 )
-            if tensor.is_floating_point() == (name in self.integers):
-                wanted = "an integer" if name in self.integers else "a floating-point"
+            if tensor.is_floating_point() == integer:
+                wanted = "an integer" if integer else "a floating-point"
                 raise TypeMismatch(
-                    f"{self.name} expects {wanted} tensor for {name}, got {tensor.dtype}"
+                    f"{self.name} expects {wanted} tensor for {self.names(i + 1)[i]}, got "
+                    f"{tensor.dtype}"
                 )
-            if name in self.integers:
+            if integer:
                 continue
-            if first is None:
-                first = tensor
-            elif tensor.dtype != first.dtype or tensor.device != first.device:
+            if dtype is None:
+                dtype, device = tensor.dtype, tensor.device
+            elif tensor.dtype != dtype or tensor.device != device:
                 raise TypeMismatch(
-                    f"{self.name} expects tensors of one dtype and device: {name} is "
-                    f"{tensor.dtype} on {tensor.device}, another {first.dtype} on {first.device}"
+                    f"{self.name} expects tensors of one dtype and device: "
+                    f"{self.names(i + 1)[i]} is {tensor.dtype} on {tensor.device}, another {dtype} "
+                    f"on {device}"
                 )
         return self._check(*tensors, **options)
 

@@ -97,16 +97,17 @@ def accumulates(s: Subject) -> str:
             continue
         _, full = made.run(s.implementation)
         _, back = dispatch.run(s.op, *made.tensors, backend=s.backend, **made.options)
-        into = [None if g is None else torch.ones_like(t, memory_format=torch.contiguous_format)
-                for t, g in zip(made.tensors, full, strict=True)]  # fmt: skip
-        into[0] = None
+        into: list[Tensor | None] = [
+            None if i == 0 or grad is None else torch.ones(grad.shape, dtype=grad.dtype)
+            for i, grad in enumerate(full)
+        ]
         rest = back.add_to(into, *made.grad_ys, needs=made.needs)
         for name, buffer, grad, left in zip(made.names, into, full, rest, strict=True):
             what = f"grad_{name} of {made}"
             if buffer is not None:
                 close = Bound(grad.double() + 1, 1e-5 * (grad.double().abs() + 1), grad.dtype)
                 assert_within(buffer, close, f"{what}, added to ones")
-            elif grad is not None:
+            elif left is not None and grad is not None:
                 assert_same_bits(left, grad, f"{what}, while others are added to buffers")
     return ""
 
