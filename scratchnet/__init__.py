@@ -96,12 +96,21 @@ _MODULES = ("backends", "bench", "data", "interop", "layers", "models", "ops", "
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"scratchnet.{name}")
-    if name not in _HOMES:
+    if name in _HOMES:
+        value = getattr(import_module(f"scratchnet.{_HOMES[name]}"), name)
+    elif name in _built_in_layers():
+        value = import_module("scratchnet.layers").get(name)
+    else:
         raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
-    value = getattr(import_module(f"scratchnet.{_HOMES[name]}"), name)
     globals()[name] = value  # so that the next access does not come here
     return value
 
 
+def _built_in_layers() -> list[str]:
+    """Return the names of the project's own layers, as pyproject.toml lists them."""
+    registry = import_module("scratchnet.layers").registry
+    return [name for name in registry.names() if registry.info(name).builtin]
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_built_in_layers()})

@@ -141,7 +141,7 @@ def test_a_wrong_gradient(name: str, backend: str) -> None:
     y = layer(specimen.x())
     before = [grad.clone() for _, grad in layer.param()]
     with pytest.raises(ShapeError, match=r"gradient of the output's shape, \(2, ") as error:
-        layer.backward(torch.zeros(2, y.shape[1], y.shape[2], y.shape[3] + 1))
+        layer.backward(torch.zeros(*y.shape[:-1], y.shape[-1] + 1))
     one_line(error)
     with pytest.raises(TypeMismatch, match=r"expects torch.float32, got torch.float64"):
         layer.backward(torch.zeros_like(y).double())
@@ -179,10 +179,17 @@ def test_inputs_that_require_a_gradient_make_no_graph(name: str, backend: str) -
     assert not any(grad.requires_grad for _, grad in layer.param())
 
 
+class Names(dict):
+    """What the package has under a name."""
+
+    def __missing__(self, name: str) -> object:
+        return getattr(scratchnet, name)
+
+
 @every
 def test_repr_evaluates_back(name: str) -> None:
     layer = ZOO[name].make()
-    again = eval(repr(layer), vars(scratchnet).copy())
+    again = eval(repr(layer), {}, Names())
     assert type(again) is type(layer)
     assert repr(again) == repr(layer)
     rebuilt = type(layer)(**layer.config())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -34,4 +35,10 @@ ZOO = {
     "Concat": Specimen(lambda: scratchnet.Concat(scratchnet.Conv2d(4, 3, 3, padding=1))),
 }
 IMAGE_LAYERS = ["Conv2d", "Conv2d_nobias", "TransposeConv2d", "NearestUpsampling", "Upsampling"]
+# and all others as they show themselves
+_MADE = {type(specimen.make()).__name__ for specimen in ZOO.values()}
+for _name in sorted(set(scratchnet.layers.names()) - _MADE):
+    if scratchnet.layers.info(_name).builtin:
+        _kind: Any = scratchnet.layers.get(_name)
+        ZOO[_name] = Specimen(lambda k=_kind: k.example()[0], tuple(_kind.example()[1].shape))
 WITH_PARAMETERS = [name for name, specimen in ZOO.items() if specimen.make().param()]

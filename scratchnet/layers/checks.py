@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,24 +13,31 @@ from scratchnet.layers.module import Module
 
 
 def pair(layer: str, name: str, value: int | Sequence[int], *, least: int) -> tuple[int, int]:
-    """Return ``value`` as (vertical, horizontal): an int stands for both.
+    """Return ``value`` as (vertical, horizontal); see :func:`sizes`."""
+    rows, columns = sizes(layer, name, value, 2, least=least)
+    return rows, columns
+
+
+def sizes(
+    layer: str, name: str, value: int | Sequence[int], count: int, *, least: int
+) -> tuple[int, ...]:
+    """Return ``value`` as one number for each of ``count`` axes: an int stands for all of them.
 
     Raises:
-        ArgumentError: not an int or a pair of ints, or one is smaller than ``least``.
+        ArgumentError: not an int or ``count`` ints, or one is smaller than ``least``.
     """
-    both = (value, value) if isinstance(value, int) else tuple(value) if _is_pair(value) else None
-    if both is None or any(
-        isinstance(v, bool) or not isinstance(v, int) or v < least for v in both
-    ):
+    given: Sequence[Any] = value if _is_row(value) else (value,) * count
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in given)
+    if len(given) != count or not whole:
+        several = {1: "a row of one", 2: "a pair of them"}.get(count, f"{count} of them")
         raise ArgumentError(
-            f"{layer} expects {name} to be an int or a pair of them, at least {least}; "
-            f"got {value!r}"
+            f"{layer} expects {name} to be an int or {several}, at least {least}; got {value!r}"
         )
-    return both[0], both[1]
+    return tuple(given)
 
 
-def _is_pair(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+def _is_row(value: object) -> TypeGuard[Sequence[int]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def positive(layer: str, **values: int) -> None:
@@ -78,22 +86,22 @@ def check_tensor(
     return x.detach() if x.requires_grad else x
 
 
-def check_images(layer: Module, x: Tensor, *, channels: int | None) -> None:
-    """Check that ``x`` is (N, C, H, W) with C = ``channels`` (any if None); only N may be 0, as in
-    torch.
+def check_images(layer: Module, x: Tensor, *, channels: int | None, axes: str = "H, W") -> None:
+    """Check that ``x`` is (N, C, H, W), or has other ``axes`` than H and W, with C = ``channels``
+    (any if None); only N may be 0, as in torch.
 
     Raises:
         ShapeError: it is not.
     """
     name = type(layer).__name__
     want = "C" if channels is None else str(channels)
-    if x.dim() != 4:
+    if x.dim() != axes.count(",") + 3:
         raise ShapeError(
-            f"{name} expects (N, {want}, H, W) or (C, H, W), got {x.dim()}-D {tuple(x.shape)}"
+            f"{name} expects (N, {want}, {axes}) or (C, {axes}), got {x.dim()}-D {tuple(x.shape)}"
         )
     if channels is not None and x.shape[1] != channels:
         raise ShapeError(
-            f"{name} expects {channels} channels (N, {want}, H, W), got {tuple(x.shape)}"
+            f"{name} expects {channels} channels (N, {want}, {axes}), got {tuple(x.shape)}"
         )
     if 0 in x.shape[1:]:
         raise ShapeError(

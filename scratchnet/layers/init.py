@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 
-def example_images() -> Tensor:
-    """Return what an ``example()`` puts in: rectangles of four channels, always the same."""
-    return torch.randn((2, 4, 7, 5), generator=torch.Generator().manual_seed(0))
+def example_images(axes: str = "H, W") -> Tensor:
+    """Return what an ``example()`` puts in: rectangles of four channels, always the same; with
+    ``axes`` "L" signals.
+    """
+    images = torch.randn((2, 4, 7, 5), generator=torch.Generator().manual_seed(0))
+    return {"H, W": images, "L": images.flatten(2)}[axes]
 
 
 def uniform_fan_in(

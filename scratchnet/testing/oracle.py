@@ -4,6 +4,7 @@ from torch's.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -56,6 +57,14 @@ def upsample_conv2d(
 def concat(a: Tensor, b: Tensor) -> Tensor:
     """By torch.cat along the channels."""
     return torch.cat([a, b], 1)
+
+
+def pad(x: Tensor, *, padding: tuple[int, ...], mode: str, value: float) -> Tensor:
+    """By torch.nn.functional.pad, which wants a batch and channels before the padded axes."""
+    before, axes = x.shape[: -len(padding) // 2], x.shape[-len(padding) // 2 :]
+    images = x.reshape(math.prod(before), 1, *axes)
+    y = functional.pad(images, padding, mode, value if mode == "constant" else None)
+    return y.reshape(*before, *y.shape[2:])
 
 
 def avg_pool2d(
