@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scratchnet.layers.activation import ReLU, Sigmoid
     from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d, TransposeConv2d
+    from scratchnet.layers.graph import Graph
     from scratchnet.layers.loss import MSE
     from scratchnet.layers.module import Module
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
@@ -32,6 +33,7 @@ __all__ = [
     "Adam",
     "Concat",
     "Conv2d",
+    "Graph",
     "Module",
     "Muon",
     "NearestUpsampling",
@@ -74,6 +76,7 @@ _HOMES = {
     "Concat": "layers.containers",
     "Conv2d": "layers.conv",
     "TransposeConv2d": "layers.conv",
+    "Graph": "layers.graph",
     "Residual": "layers.containers",
     "NearestUpsampling": "layers.upsampling",
     "Upsampling": "layers.upsampling",

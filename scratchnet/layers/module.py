@@ -12,6 +12,7 @@ from torch import Tensor
 from scratchnet.errors import OrderError, ScratchnetError, ShapeError, TypeMismatch
 from scratchnet.layers import kept
 from scratchnet.layers.parameter import Parameter
+from scratchnet.layers.value import Value
 
 API_VERSION = 1
 _WRAPPED = {
@@ -84,9 +85,12 @@ class Module:
         """
         self.backward(*grad_outputs)
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Return ``forward(*inputs)``."""
-        return self.forward(*inputs)
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return ``forward(*inputs)``; in a Graph's ``connect``, note that it is to be called."""
+        for value in inputs:
+            if isinstance(value, Value):
+                return value.wiring.call(self, inputs, options)
+        return self.forward(*inputs, **options)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: type(m)(**m.config()) is a fresh one of its kind."""
