@@ -58,10 +58,10 @@ def called(function: Callable[..., Any] | str) -> str:
 
 
 _ALIASES = {
-    "view": "reshape", "truediv": "div", "true_divide": "div", "concat": "cat",
-    "concatenate": "cat", "iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "floordiv": "floor_divide",
-    "multiply": "mul", "subtract": "sub", "divide": "div", "bmm": "matmul", "swapaxes": "transpose",
-    "radd": "add", "rmul": "mul", "negative": "neg",
+    "view": "reshape", "truediv": "div", "true_divide": "div", "divide": "div", "itruediv": "div",
+    "concat": "cat", "concatenate": "cat", "iadd": "add", "radd": "add", "isub": "sub",
+    "subtract": "sub", "imul": "mul", "rmul": "mul", "multiply": "mul", "negative": "neg",
+    "floordiv": "floor_divide", "bmm": "matmul", "swapaxes": "transpose",
 }  # fmt: skip
 
 
