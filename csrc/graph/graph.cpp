@@ -53,6 +53,9 @@ class TypedGraph : public Graph {
     return {batch, size.channels, size.height, size.width};
   }
   std::vector<T*> pointers(const Tensors& tensors, const char* name) const;
+  int64_t kept_bytes(int64_t batch) const {
+    return batch * kept_size_ * static_cast<int64_t>(sizeof(T));
+  }
 
   std::vector<Node<T>> nodes_;
   std::vector<Size> sizes_;         // of all values
@@ -349,9 +352,8 @@ std::shared_ptr<Kept> TypedGraph<T>::forward(const Tensor& x, const Tensors& par
   for (size_t i = 0; i < given.size(); ++i) {
     expect(given[i] || parameters_[i].size() == 1, "parameters: only a bias may be missing");
   }
-  const int64_t size = batch * kept_size_;
   std::shared_ptr<Kept> kept;
-  if (keep) kept.reset(new Kept{Block(size * static_cast<int64_t>(sizeof(T))), size});
+  if (keep) kept.reset(new Kept{Block(kept_bytes(batch)), kept_bytes(batch)});
   if (batch == 0) return kept;
   const Buffer<T> packed(packed_size_);
   pack(false, given.data(), packed.data());
@@ -386,7 +388,7 @@ void TypedGraph<T>::backward(const Tensor& x, const Tensor& y, const Tensor& gra
   const auto to = grad_x ? images_of<T>(*grad_x, ins, "grad_x") : Images<T>{};
   const std::vector<T*> given = pointers(parameters, "parameters"),
                         sought = pointers(grads, "grads");
-  expect(kept_size_ == 0 || (kept && kept->elements == batch * kept_size_),
+  expect(kept_size_ == 0 || (kept && kept->bytes == kept_bytes(batch)),
          "kept: expected what the forward of these images returned, with keep=True");
   if (batch == 0) return;
   const Buffer<T> packed(packed_backward_size_);

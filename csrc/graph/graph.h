@@ -24,7 +24,7 @@ struct StageSpec {
 // What a forward keeps for its backward: the values of all images that it will read.
 struct Kept {
   Block memory;
-  int64_t elements;
+  int64_t bytes;
 };
 
 using Tensors = std::vector<std::optional<Tensor>>;

@@ -102,7 +102,7 @@ class Back:
         self._of_y = [(output.shape, output.dtype) for output in outputs]
         # What backward reads, and how often each was changed by now; inference tensors do not say.
         read = _tensors_in((*self._tensors, kept))
-        self._watched = [(t, t._version) for t in read if not t.is_inference()]
+        self._watched = [(t, t._version, t.shape) for t in read if not t.is_inference()]
 
     def __call__(self, *grad_ys: Tensor, needs: Needs | None = None) -> tuple[Tensor | None, ...]:
         """Return one gradient for each tensor of the call, None where it is not needed.
@@ -122,8 +122,15 @@ class Back:
     ) -> tuple[Tensor | None, ...]:
         """As a call, but gradients are added to the buffers ``into``, one or None for each tensor;
         return the others.
+
+        Raises:
+            ShapeError, TypeMismatch: a buffer is not like its tensor; and as a call does.
         """
-        if self.implementation.accumulates and all(map(_is_buffer, into, self._tensors)):
+        names = self.op.names(len(into))
+        for name, buffer, tensor in zip(names, into, self._tensors, strict=True):
+            if buffer is not None:
+                self._check_buffer(name, buffer, tensor)
+        if self.implementation.accumulates and all(b is None or b.is_contiguous() for b in into):
             return self._run(grad_ys, needs, into=into)
         rest = []
         for buffer, grad in zip(into, self(*grad_ys, needs=needs), strict=True):
@@ -131,6 +138,21 @@ class Back:
                 buffer += grad
             rest.append(grad if buffer is None else None)
         return tuple(rest)
+
+    def _check_buffer(self, name: str, buffer: Tensor, tensor: Tensor | None) -> None:
+        """Raise unless ``buffer`` can take the gradient of ``tensor``, as one that somebody put in
+        the place of a layer's need not.
+        """
+        what = f"the buffer for the gradient of {name} of {self.op.name}"
+        cure = "set parameter and gradient together, by add_parameter"
+        if tensor is None or buffer.shape != tensor.shape:
+            wanted = "no buffer" if tensor is None else f"the shape {tuple(tensor.shape)}"
+            raise ShapeError(f"{what}: expected {wanted}, got {tuple(buffer.shape)}; {cure}")
+        if buffer.dtype != tensor.dtype or buffer.device != tensor.device:
+            raise TypeMismatch(
+                f"{what}: expected {tensor.dtype} on {tensor.device}, got {buffer.dtype} on "
+                f"{buffer.device}; {cure}"
+            )
 
     def _run(
         self, grad_ys: tuple[Tensor, ...], needs: Needs | None, **options: Any
@@ -146,10 +168,10 @@ class Back:
                 raise TypeMismatch(
                     f"backward of {op.name} expects a gradient in {dtype}, got {grad.dtype}"
                 )
-        for tensor, version in self._watched:
-            if tensor._version != version:
+        for tensor, version, shape in self._watched:
+            if tensor._version != version or tensor.shape != shape:
                 raise OrderError(
-                    f"a tensor of the shape {tuple(tensor.shape)} that backward of {op.name} reads "
+                    f"a tensor of the shape {tuple(shape)} that backward of {op.name} reads "
                     "was changed in place after the forward, so the gradient would be wrong: "
                     "change a copy (clone() it first), or call backward before"
                 )
@@ -168,17 +190,6 @@ class Back:
     def output(self) -> tuple[torch.Size, torch.dtype]:
         """Shape and dtype of the (first) output."""
         return self._of_y[0]
-
-
-def _is_buffer(buffer: Tensor | None, tensor: Tensor | None) -> bool:
-    """Whether an implementation may add the gradient of ``tensor`` to this, if it is one at all."""
-    return buffer is None or (
-        tensor is not None
-        and buffer.shape == tensor.shape
-        and buffer.dtype == tensor.dtype
-        and buffer.device == tensor.device
-        and buffer.is_contiguous()
-    )
 
 
 def _tensors_in(values: Iterable[Any]) -> list[Tensor]:

@@ -191,7 +191,7 @@ def test_a_gradient_buffer_of_another_shape_is_an_error_and_not_written_beyond(
     model = Sequential(Conv2d(2, 3, 3, padding=1), ReLU(), Conv2d(3, 2, 3, padding=1))
     model[0].grad_weight = torch.zeros(1, 2, 3, 3)
     y = model(torch.rand(1, 2, 8, 8))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(scratchnet.errors.ShapeError, match="the buffer for the gradient"):
         model.backward(torch.ones_like(y))
 
 
