@@ -339,3 +339,17 @@ def test_a_closure_as_torchs_optimizers_take_it() -> None:
     before = layer.weight.clone()
     assert scratchnet.SGD(layer.parameters(), lr=0.5).step(closure) == 2.5
     assert torch.equal(layer.weight, before - 0.5)
+
+
+def test_hooks_are_called_while_they_are_registered() -> None:
+    value = torch.ones(3)
+    sgd = scratchnet.SGD([(value, torch.ones(3))], lr=0.5)
+    seen = []
+    before = sgd.register_step_pre_hook(lambda optimizer, args, kwargs: seen.append(value.clone()))
+    after = sgd.register_step_post_hook(lambda optimizer, args, kwargs: seen.append(value.clone()))
+    sgd.step()
+    before.remove()
+    after.remove()
+    sgd.step()
+    assert [float(x[0]) for x in seen] == [1, 0.5]
+    assert float(value[0]) == 0

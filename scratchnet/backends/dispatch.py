@@ -203,11 +203,14 @@ def _tensors_in(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
-def fused(
+Found = tuple[Backend, Implementation]
+
+
+def fusing(
     op: Op, *tensors: Tensor | None, backend: Choice | None = None, **options: Any
-) -> tuple[Any, Back] | None:
-    """As :func:`run`, if the backend that is selected implements ``op`` and supports this call;
-    else None, for callers that can do the same in another way.
+) -> Found | None:
+    """Return the backend that is selected, if it implements ``op`` and supports this call, with its
+    implementation; else None, for callers that can do the same in another way. Errors as ``run``.
     """
     tensors, options = op.bind(tensors, options)
     op.check(*tensors, **options)
@@ -221,9 +224,21 @@ def fused(
         if found is None or found is op.reference:
             continue
         if verdict_of(candidate, found, tensors, options) is True:
-            found = _chosen(op, tensors, options, backend, candidate, found)
-            return _run(op, tensors, options, candidate, found)
+            return candidate, found
     return None
+
+
+def run_on(
+    found: Found,
+    op: Op,
+    *tensors: Tensor | None,
+    backend: Choice | None = None,
+    **options: Any,
+) -> tuple[Any, Back]:
+    """Compute a complete call that :func:`fusing` allowed, or one just like it; as ``run``."""
+    candidate, implementation = found
+    implementation = _chosen(op, tensors, options, backend, candidate, implementation)
+    return _run(op, tensors, options, candidate, implementation)
 
 
 def resolve(
@@ -305,6 +320,11 @@ def selection(backend: Choice | None = None) -> tuple[Choice, str]:
     if variable:
         return variable, f"the environment variable {VARIABLE}"
     return _process_wide, "set_backend" if _process_wide != AUTO else "default"
+
+
+def state(backend: Choice | None = None) -> tuple[Any, ...]:
+    """Return what changes when another backend may be chosen for an equal call."""
+    return selection(backend)[0], registry.generation
 
 
 def is_auto(choice: Choice) -> bool:

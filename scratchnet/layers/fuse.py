@@ -178,11 +178,13 @@ class Run:
             at = self._add(module, at, stages, tables)
         self.stages = Stages(stages)
         self.parameters = [
-            (layer, name)
+            (layer, name, f"grad_{name}")
             for layer, stage in self._own_stages()
             for name in ops.get(stage.op).tensors[len(stage.reads) :]
         ]
         self.backend = next((b.backend for b in self.layers if hasattr(b, "backend")), None)
+        # Of the last call: the kinds of its tensors, and what ran it.
+        self._found: tuple[list[Any], dispatch.Found | None] = ([], None)
 
     def _add(self, module: Module, at: int, stages: list[Stage], tables: _Tables) -> int:
         """Append the stages of a module that reads value ``at``; return the number of its value."""
@@ -235,20 +237,23 @@ class Run:
         return y, _Fused(self, back, one_image) if self.training else None
 
     def _fused(self, x: Tensor) -> tuple[Tensor, dispatch.Back] | None:
-        parameters = [getattr(layer, name) for layer, name in self.parameters]
+        parameters = [getattr(layer, name) for layer, name, _ in self.parameters]
         if not isinstance(x, Tensor) or x.dim() != 4 or 0 in x.shape[1:]:
             return None
-        try:
-            return dispatch.fused(
-                graph,
-                x.detach(),
-                *parameters,
-                backend=self.backend,
-                stages=self.stages,
-                keep=self.training,
-            )
-        except (ShapeError, TypeMismatch):  # the module that it concerns says it better
+        tensors = (x.detach(), *parameters)
+        options = {"stages": self.stages, "keep": self.training}
+        kinds = [t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in tensors]
+        kinds.append(dispatch.state(self.backend))
+        before, found = self._found
+        if kinds != before:
+            try:
+                found = dispatch.fusing(graph, *tensors, backend=self.backend, **options)
+            except (ShapeError, TypeMismatch):  # the module that it concerns says it better
+                return None
+            self._found = kinds, found
+        if found is None:
             return None
+        return dispatch.run_on(found, graph, *tensors, backend=self.backend, **options)
 
 
 class _OneByOne:
@@ -287,6 +292,6 @@ class _Fused:
         if self.one_image and isinstance(grad, Tensor):
             grad = grad.unsqueeze(0)
         grad = check_grad(self.run.layers[-1], grad, *self.back.output)
-        buffers = [getattr(layer, f"grad_{name}") for layer, name in self.run.parameters]
+        buffers = [getattr(layer, name) for layer, _, name in self.run.parameters]
         needs = (needs_input, *(buffer is not None for buffer in buffers))
         return self.back.add_to((None, *buffers), grad, needs=needs)[0]

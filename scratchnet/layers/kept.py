@@ -45,10 +45,19 @@ class Record:
 
     __slots__ = ("output", "values", "versions")
 
-    def __init__(self, values: tuple[Any, ...] | None = None) -> None:
-        self.values = values
+    def __init__(self) -> None:
+        self.values: tuple[Any, ...] | None = None
         self.output: Any = None
-        self.versions = [(where, x, x._version) for where, x in _tensors(values or ())]
+        self.versions: list[tuple[str, Tensor, int]] = []
+
+    def fill(self, values: tuple[Any, ...]) -> None:
+        """Keep ``values``, and note how often each tensor among them has been changed."""
+        self.values = values
+        self.versions = []
+        for i, value in enumerate(values):
+            if isinstance(value, Tensor | tuple | list):
+                found = _tensors(value, f"[{i}]")
+                self.versions += [(where, x, x._version) for where, x in found]
 
     def check(self, name: str) -> None:
         """Raise OrderError if one of the tensors has been changed in place since."""
@@ -127,19 +136,20 @@ def as_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(forward)
     def run(self: Any, *inputs: Any, **options: Any) -> Any:
-        if is_running(self):
+        running = _running.modules
+        if id(self) in running:
             return forward(self, *inputs, **options)
-        if not _running.modules:
+        if not running:
             _running.number = next(_numbers)
         self._begin()
-        _running.modules.add(id(self))
+        running.add(id(self))
         try:
             return forward(self, *inputs, **options)
         except BaseException:
             self._abandon()
             raise
         finally:
-            _running.modules.discard(id(self))
+            running.discard(id(self))
 
     return run
 
@@ -149,17 +159,18 @@ def as_backward(backward: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(backward)
     def run(self: Any, *grad_outputs: Any, **options: Any) -> Any:
-        if is_running(self):
+        running = _running.modules
+        if id(self) in running:
             return backward(self, *grad_outputs, **options)
         history: History = self._kept()
         history.take(type(self).__name__)
-        if not _running.modules:
+        if not running:
             _running.number = history.number
-        _running.modules.add(id(self))
+        running.add(id(self))
         try:
             result = backward(self, *grad_outputs, **options)
         finally:
-            _running.modules.discard(id(self))
+            running.discard(id(self))
         history.left -= 1
         return result
 

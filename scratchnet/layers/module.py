@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -135,7 +135,7 @@ class Module:
             if self._history is None or not kept.is_running(self):
                 self._begin()
             assert self._history is not None
-            self._history.records[-1] = kept.Record(values)
+            self._history.records[-1].fill(values)
 
     @property
     def saved(self) -> tuple[Any, ...]:
@@ -244,17 +244,23 @@ class Module:
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}{name}.")
 
-    def _tensors(self, kind: str, prefix: str = "") -> Iterator[tuple[str, Any, Module, str]]:
-        """Yield (name, tensor, its module, its attribute) of ``_parameters`` or ``_buffers``; what
+    def _tensors(
+        self,
+        kind: str,
+        prefix: str = "",
+        found: dict[int, tuple[str, Any, Module, str]] | None = None,
+    ) -> Iterable[tuple[str, Any, Module, str]]:
+        """Return (name, tensor, its module, its attribute) of ``_parameters`` or ``_buffers``; what
         is shared only once.
         """
-        seen: set[int] = set()
-        for path, module in self.named_modules(prefix):
-            for name in getattr(module, kind):
-                value = getattr(module, name)
-                if value is not None and id(value) not in seen:
-                    seen.add(id(value))
-                    yield path + name, value, module, name
+        found = {} if found is None else found
+        for name in getattr(self, kind):
+            value = getattr(self, name)
+            if value is not None:
+                found.setdefault(id(value), (prefix + name, value, self, name))
+        for name, child in self.named_children():
+            child._tensors(kind, f"{prefix}{name}.", found)
+        return found.values()
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (name, parameter), with torch.nn's dotted names, frozen ones included; one that is
@@ -306,8 +312,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set every gradient to zero, in place."""
-        for _, grad in self.param():
-            grad.zero_()
+        grads = [grad for _, grad in self.param()]
+        if grads:
+            torch._foreach_zero_(grads)
 
     def to(
         self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None

@@ -176,6 +176,14 @@ def test_errors_are_the_layers_own(fusing: None) -> None:
         model(torch.rand(1, 3, 0, 9))
 
 
+def test_a_parameter_of_another_shape_than_in_the_call_before_is_noticed(fusing: None) -> None:
+    model, x = Sequential(Conv2d(3, 4, 3), ReLU(), Conv2d(4, 2, 3)), torch.rand(1, 3, 9, 9)
+    model(x)
+    model[2].bias.data = torch.zeros(1)  # torch would broadcast it
+    with pytest.raises(ShapeError, match="bias"):
+        model(x)
+
+
 def test_an_input_or_a_weight_changed_in_between_is_an_error(fusing: None) -> None:
     for change in (lambda model, x: x.mul_(2), lambda model, x: model[2].weight.add_(1)):
         model, x = Sequential(Conv2d(3, 4, 3), ReLU(), Conv2d(4, 2, 3)), torch.rand(1, 3, 9, 9)
