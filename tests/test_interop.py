@@ -194,12 +194,14 @@ def test_one_error_names_all_unsupported_modules() -> None:
     assert re.search(r"known are .*Conv2d, .*ReLU", message)
 
 
-def test_shared_parameters_are_refused() -> None:
-    layer = nn.Conv2d(3, 3, 1)
-    with pytest.raises(
-        scratchnet.errors.ArgumentError, match=r"1\.weight \(a parameter that several"
-    ):
-        from_torch(nn.Sequential(layer, layer))
+def test_shared_parameters_stay_shared() -> None:
+    layer, other = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    other.weight = layer.weight
+    theirs = nn.Sequential(layer, nn.ReLU(), layer, other)
+    ours = from_torch(theirs)
+    assert ours[0] is ours[2]
+    assert ours[3].weight is ours[0].weight
+    assert_equal_networks(ours, theirs, normal((1, 3, 4, 4), torch.float32, 1))
 
 
 def test_repeated_modules_without_parameters_are_fine() -> None:

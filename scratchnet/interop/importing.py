@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
@@ -10,63 +9,102 @@ from torch import nn
 
 from scratchnet.errors import ArgumentError, TypeMismatch
 from scratchnet.interop.containers import complain, counterparts
+from scratchnet.interop.tracing import built_in, hooked, traced
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
+from scratchnet.layers.fold import folded
 from scratchnet.layers.module import Module
 from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
 
 T = TypeVar("T", bound=Module)
-_Known = dict[type[nn.Module], type[Module]]
 
 
 def from_torch(module: nn.Module) -> Module:
     """Return the scratchnet counterpart of a torch.nn network, with a copy of its weights.
 
-    A nearest upsampling directly before an ungrouped nn.Conv2d becomes one Upsampling, which the
-    kernels run without building the enlarged image; the layers behind it move up by one place.
-    dtype, device, mode (train or eval) and ``requires_grad`` are kept.
+    A module with a forward of its own becomes a :class:`scratchnet.Graph`, by torch.fx: sums,
+    concatenations, reshaping, slices and functional calls are steps of it, the modules inside keep
+    their names, and so the state dict its keys. Arguments of that forward that have a default keep
+    it. A nearest upsampling directly before an ungrouped nn.Conv2d becomes one Upsampling, which
+    the kernels run without building the enlarged image; the layers behind it move up by one place.
+    dtype, device, mode (train or eval), ``requires_grad`` and shared parameters are kept.
+
+    In eval mode the result is for inference: batch norms are folded into the convolutions and
+    linear maps before them, dropout is left out. To go on training, convert in training mode.
 
     Args:
-        module: one that a layer or loss names (``torch_names``), with arguments that have a
-            counterpart; nn.Identity; or an nn.Sequential, TorchResidual or TorchConcat of such.
+        module: of modules that a layer or loss names (``torch_names``), with arguments that have a
+            counterpart, in nn.Sequential or in a forward that torch.fx can trace.
 
     Raises:
-        ArgumentError: modules or arguments without a counterpart; the message names them all.
+        ArgumentError: modules, arguments or steps without a counterpart; the message names them
+            all.
         TypeMismatch: not an nn.Module.
     """
     if not isinstance(module, nn.Module):
         raise TypeMismatch(f"from_torch expects a torch.nn.Module, got {type(module).__name__}")
-    problems = [f"{name} (a parameter that several modules share)" for name in _shared(module)]
-    known = counterparts()
+    converter = _Converter()
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and written over
-        converted = _from_torch(module, "", problems, known)
-    names = ", ".join(kind.__name__ for kind in (*known, nn.Identity))
-    complain("from_torch", problems, f"known are {names}, in nn.Sequential; replace the rest")
-    return converted.train(module.training)
+        converted = converter.convert(module, "")
+    names = ", ".join(kind.__name__ for kind in (*converter.known, nn.Identity))
+    cure = f"known are {names}, and modules with a forward of their own; replace the rest"
+    complain("from_torch", converter.problems, cure)
+    _share(converted, module)
+    return converted if module.training else folded(converted)
 
 
-def _from_torch(module: nn.Module, path: str, problems: list[str], known: _Known) -> Module:
-    def child(name: str, value: nn.Module) -> Module:
-        return _from_torch(value, f"{path}.{name}" if path else name, problems, known)
+class _Converter:
+    """Makes layers of torch's modules, one of each.
 
-    try:
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    Attributes:
+        known: which layer a class becomes.
+        problems: a line for each module or step without a counterpart.
+    """
+
+    def __init__(self) -> None:
+        self.known = counterparts()
+        self.problems: list[str] = []
+        self._made: dict[int, Module] = {}
+
+    def converts(self, module: nn.Module) -> bool:
+        """Whether a module has a counterpart by its class alone, or else will be refused."""
+        if type(module) is nn.Sequential:
+            return all(map(self.converts, module))
+        return type(module) in self.known or built_in(module) or hooked(module)
+
+    def convert(self, module: nn.Module, path: str) -> Module:
+        """Return the counterpart of a module; ``path`` is its place, for messages."""
+        if id(module) not in self._made:
+            try:
+                made = self._convert(module, path)
+                made.training = module.training
+            except ArgumentError as reason:
+                what = f"{path or 'the module itself'} ({type(module).__name__})"
+                self.problems.append(f"{what}: {reason}" if str(reason) else what)
+                made = Sequential()
+            self._made[id(module)] = made
+        return self._made[id(module)]
+
+    def _convert(self, module: nn.Module, path: str) -> Module:
+        def child(name: str, value: nn.Module) -> Module:
+            return self.convert(value, f"{path}.{name}" if path else name)
+
+        if hooked(module):
             raise ArgumentError("it has hooks")
-        if type(module) is nn.Sequential:  # named_children() leaves out repeated modules
+        if type(module) is nn.Sequential and self.converts(module):
+            # named_children() leaves out repeated modules
             return _chain([child(n, m) for n, m in module._modules.items() if m is not None])
         if type(module) is nn.Identity:
             return Sequential()
-        if type(module) not in known:  # a subclass may compute something else
+        if type(module) in self.known:  # a subclass may compute something else
+            kind = self.known[type(module)]
+            config = kind.from_torch_config(module)
+            nested = {k: child(k, v) for k, v in config.items() if isinstance(v, nn.Module)}
+            made = kind(**config | nested)
+            return made if nested else _filled(made, module)
+        if built_in(module):
             raise ArgumentError("")
-        kind = known[type(module)]
-        config = kind.from_torch_config(module)
-        nested = {k: child(k, v) for k, v in config.items() if isinstance(v, nn.Module)}
-        made = kind(**config | nested)
-        return made if nested else _filled(made, module)
-    except ArgumentError as reason:
-        what = f"{path or 'the module itself'} ({type(module).__name__})"
-        problems.append(f"{what}: {reason}" if str(reason) else what)
-        return Sequential()
+        return traced(module, path, self.converts, self.convert, self.problems)
 
 
 def _chain(layers: list[Module]) -> Module:
@@ -100,10 +138,14 @@ def _filled(layer: T, source: nn.Module | Module) -> T:
     return layer
 
 
-def _shared(module: nn.Module) -> Iterator[str]:
-    """Yield the names of parameters that were met under another name before."""
-    seen: set[int] = set()
+def _share(converted: Module, module: nn.Module) -> None:
+    """Let parameters be one where the module's are, as an embedding and a head often share one."""
+    first: dict[int, str] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        if id(parameter) in seen:
-            yield name
-        seen.add(id(parameter))
+        before = first.setdefault(id(parameter), name)
+        if before != name:
+            own = {path: (m, n) for path, _, m, n in converted._tensors("_parameters")}
+            if before in own and name in own:
+                (source, there), (layer, here) = own[before], own[name]
+                setattr(layer, here, getattr(source, there))
+                setattr(layer, f"grad_{here}", getattr(source, f"grad_{there}"))

@@ -338,6 +338,20 @@ def _masked_fill_backward(grad: Tensor, shape: torch.Size, mask: Tensor) -> Grad
     return _summed(grad.masked_fill(mask, 0), shape), None, None
 
 
+def _pad(
+    x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None
+) -> tuple[Any, Kept]:
+    """A number around: so many places before and behind, from the last dimension on."""
+    if mode != "constant":
+        raise ArgumentError(f"pad expects mode='constant' between modules, got {mode!r}")
+    return torch.constant_pad_nd(x, list(pad), value or 0), (list(pad),)
+
+
+def _pad_backward(grad: Tensor, pad: list[int]) -> Grads:
+    """∂L/∂x: what stands inside the padding; where elements were cut off, 0."""
+    return torch.constant_pad_nd(grad, [-n for n in pad]), None, None, None
+
+
 def _plain(function: Callable[..., Any]) -> Function:
     """A function of sizes and whole numbers, which has no gradient."""
     return Function(lambda *args, **options: (function(*args, **options), ()), None, function)
@@ -367,6 +381,7 @@ FUNCTIONS |= {
     "expand": Function(_expand, _expand_backward, Tensor.expand),
     "contiguous": Function(_contiguous, _contiguous_backward, Tensor.contiguous),
     "masked_fill": Function(_masked_fill, _masked_fill_backward, torch.masked_fill),
+    "pad": Function(_pad, _pad_backward, torch.constant_pad_nd),
     "floor_divide": _plain(operator.floordiv),
     "shape": _plain(operator.attrgetter("shape")),
     "size": _plain(Tensor.size),

@@ -66,6 +66,14 @@ class Graph(Module):
             networks[inputs] = wiring.network(self.connect(*given))
         return networks[inputs]
 
+    @property
+    def networks(self) -> dict[int, Network]:
+        """The steps by number of inputs: those asked for so far, or as ``connect`` takes them."""
+        if not self._networks:
+            self.network(len(inspect.signature(self.connect).parameters))
+        assert self._networks is not None
+        return self._networks
+
     def forward(self, *inputs: Any) -> Any:
         """Run the steps one after the other, and drop each value after the last that reads it."""
         network = self.network(len(inputs))
@@ -74,13 +82,14 @@ class Graph(Module):
         kept: list[Any] = []
         for part in parts:
             arguments = self._given(part.step.arguments, values)
+            options = self._given(part.step.options, values) if part.step.options else {}
             if part.module is not None:
                 if part.chain:
                     part.module.training = self.training
-                y = part.module.forward(*arguments, **part.step.options)
+                y = part.module.forward(*arguments, **options)
                 of_part: Any = mapped(_shape_only, y) if self.training else None
             else:
-                y, of_part = FUNCTIONS[part.step.function].forward(*arguments, **part.step.options)
+                y, of_part = FUNCTIONS[part.step.function].forward(*arguments, **options)
             values[part.result] = y
             if self.training:
                 kept.append(of_part)
@@ -209,8 +218,10 @@ class Graph(Module):
         """As any layer's; of one without a class of its own its modules and steps."""
         if type(self) is not Graph:
             return super().__repr__()
-        lines = [f"({name}): {module!r}" for name, module in self.named_children()]
-        lines += [str(network) for network in (self._networks or {}).values()]
+        networks = (self._networks or {}).values()
+        used = dict.fromkeys(s.module for net in networks for s in net.steps if s.module)
+        lines = [f"({path}): {self.get_submodule(path)!r}" for path in used]
+        lines += map(str, networks)
         body = "\n".join(lines).replace("\n", "\n  ")
         return f"Graph(\n  {body}\n)" if body else "Graph()"
 
@@ -238,7 +249,7 @@ class _Part(NamedTuple):
 def _parts(network: Network, modules: list[Module | None]) -> list[_Part]:
     """Return the steps, with modules of which each reads nothing but the one before as one."""
     readers: dict[int, int] = {}
-    for read in (*(s.arguments for s in network.steps), network.output):
+    for read in (*((s.arguments, s.options) for s in network.steps), network.output):
         for number in _numbers(read):
             readers[number] = readers.get(number, 0) + 1
     first = 0
@@ -262,7 +273,7 @@ def _parts(network: Network, modules: list[Module | None]) -> list[_Part]:
     for begin, end in reversed(ends):
         step, inside = network.steps[begin], [m for m in modules[begin:end] if m is not None]
         module = Sequential(*inside) if end - begin > 1 else modules[begin]
-        reads, result = set(_numbers(step.arguments)), network.inputs + end - 1
+        reads, result = set(_numbers((step.arguments, step.options))), network.inputs + end - 1
         last = reads - seen | ({result} - seen)
         seen |= reads
         deeper = any(n >= network.inputs for n in reads)

@@ -31,8 +31,8 @@ class Step(NamedTuple):
     Attributes:
         module: its name among ``named_modules()``; "" for a function.
         function: its name in ``functions.FUNCTIONS``; "" for a module.
-        arguments: constants and Refs, also in tuples, lists and slices.
-        options: keyword arguments: constants.
+        arguments: constants and Refs, also in tuples, lists, dicts and slices.
+        options: keyword arguments, likewise.
     """
 
     module: str
@@ -91,11 +91,11 @@ class Wiring:
                 f"{type(self._owner).__name__}.connect uses a {type(module).__name__} that is none "
                 "of its modules: make it in __init__ and keep it as an attribute"
             )
-        return self.add(Step(path, "", self.refs(arguments), options))
+        return self.add(Step(path, "", self.refs(arguments), self.refs(options)))
 
     def function(self, name: str, *arguments: Any, **options: Any) -> Value:
         """Write down a call of a function."""
-        return self.add(Step("", name, self.refs(arguments), options))
+        return self.add(Step("", name, self.refs(arguments), self.refs(options)))
 
     def add(self, step: Step) -> Value:
         """Write down a step, and return what stands for its result."""
@@ -139,11 +139,13 @@ class Wiring:
 
 
 def mapped(change: Callable[[Any], Any], value: Any) -> Any:
-    """Return arguments with every leaf of their tuples, lists and slices changed."""
+    """Return arguments with every leaf of their tuples, lists, dicts and slices changed."""
     if isinstance(value, list):
         return [mapped(change, v) for v in value]
     if isinstance(value, tuple) and not isinstance(value, Ref):
         return tuple(mapped(change, v) for v in value)
+    if isinstance(value, dict):
+        return {name: mapped(change, v) for name, v in value.items()}
     if isinstance(value, slice):
         return slice(*(mapped(change, v) for v in (value.start, value.stop, value.step)))
     return change(value)

@@ -101,6 +101,7 @@ CALLS: dict[str, list[tuple[Any, ...]]] = {
     "transpose": [(A, 0, -1)],
     "expand": [(B, 2, 3, 5), (B, (3, 4)), (B, -1, 2)],
     "contiguous": [(A,)],
+    "pad": [(A, [1, 2]), (A, [0, -1, 2, 1])],
     "masked_fill": [(A, A > 0, -1.0), (B, A > 0, 0.0)],
 }  # fmt: skip
 
