@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 import scratchnet
 from scratchnet import Module
+from scratchnet.testing.examples import Example, example
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,19 @@ ZOO = {
     "Concat": Specimen(lambda: scratchnet.Concat(scratchnet.Conv2d(4, 3, 3, padding=1))),
 }
 IMAGE_LAYERS = ["Conv2d", "Conv2d_nobias", "TransposeConv2d", "NearestUpsampling", "Upsampling"]
-# and all others as they show themselves
+# and all others as they show themselves: those that take anything else than one tensor of numbers,
+# or draw random ones, or look at the whole batch, are left to the kit, which knows about it
+OTHERS: dict[str, Example] = {}
 _MADE = {type(specimen.make()).__name__ for specimen in ZOO.values()}
 for _name in sorted(set(scratchnet.layers.names()) - _MADE):
-    if scratchnet.layers.info(_name).builtin:
-        _kind: Any = scratchnet.layers.get(_name)
-        ZOO[_name] = Specimen(lambda k=_kind: k.example()[0], tuple(_kind.example()[1].shape))
+    if not scratchnet.layers.info(_name).builtin:
+        continue
+    _example = example(_name)
+    _modules = [module for _, module in _example.factory().named_modules()]
+    if any(m.stochastic or m.couples_batch or m.integer_inputs for m in _modules) or not isinstance(
+        _example.inputs[0], torch.Tensor
+    ):
+        OTHERS[_name] = _example
+    else:
+        ZOO[_name] = Specimen(_example.factory, tuple(_example.inputs[0].shape))
 WITH_PARAMETERS = [name for name, specimen in ZOO.items() if specimen.make().param()]

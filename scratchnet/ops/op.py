@@ -78,6 +78,7 @@ class Case:
         error: for a malformed call: a word that the error message must contain.
         dtypes: for a malformed call: dtypes that override the usual one, tensor by tensor.
         backward: false for a call whose options say that no backward will follow.
+        below: {tensor of whole numbers: what they are below}; from 0 on.
     """
 
     shapes: tuple[Shape | None, ...]
@@ -87,6 +88,7 @@ class Case:
     error: str = ""
     dtypes: tuple[torch.dtype, ...] = ()
     backward: bool = True
+    below: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         shapes = ", ".join("None" if s is None else str(tuple(s)) for s in self.shapes)

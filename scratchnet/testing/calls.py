@@ -13,7 +13,7 @@ from torch import Tensor
 from scratchnet.backends.base import Backend
 from scratchnet.ops.op import Case, Implementation, Needs, Op, Verdict
 from scratchnet.testing.closeness import ConformanceError
-from scratchnet.testing.tensors import laid_out, whole
+from scratchnet.testing.tensors import below, laid_out, whole
 from scratchnet.verify.tolerance import Bound, backward_bounds, forward_bounds
 
 DTYPES = (torch.float32, torch.float64)
@@ -151,6 +151,8 @@ def call(op: Op, case: Case, dtype: torch.dtype, values: Values, seed: int = 0) 
     def tensor(i: int, shape: tuple[int, ...]) -> Tensor:
         if case.dtypes:
             return torch.ones(shape, dtype=case.dtypes[min(i, len(case.dtypes) - 1)])
+        if i < len(op.tensors) and op.tensors[i] in op.integers:
+            return below(shape, case.below[op.tensors[i]], seed + 1 + i)
         made = values(shape, dtype, seed + 1 + i, **most)
         if op.variadic and values is not whole and i and len(shape) > 1:
             made = made / max(1, made[0].numel()) ** 0.5  # numbers stay near 1 through all stages

@@ -25,12 +25,12 @@ class Example:
 
     Attributes:
         factory: makes a fresh layer.
-        inputs: example inputs.
+        inputs: example inputs; a tuple for a layer with several.
         twin: of torch.nn, or None.
     """
 
     factory: Callable[[], Module]
-    inputs: list[Tensor]
+    inputs: list[Tensor | tuple[Tensor, ...]]
     twin: Twin | None
 
 
@@ -42,7 +42,7 @@ def example(
     """Return what to check the layer called ``name`` on.
 
     Your own layer says it in a classmethod ``example()`` that returns a small layer and an input
-    for it; without one, and without arguments, it is made without arguments and given images
+    for it (a tuple of several); without one, and without arguments, it is made without arguments and given images
     (2, 4, 7, 5).
 
     Args:
@@ -55,7 +55,9 @@ def example(
         PluginError: there is no such layer, or it cannot be loaded.
     """
     kind = layers.get(name)
-    inputs = [normal(shape, torch.float32, i) for i, shape in enumerate(shapes)]
+    inputs: list[Tensor | tuple[Tensor, ...]] = [
+        normal(shape, torch.float32, i) for i, shape in enumerate(shapes)
+    ]
     own = getattr(kind, "example", None)
     factory: Callable[[], Module]
     if arguments is not None:

@@ -29,6 +29,11 @@ def whole(shape: Sequence[int], dtype: torch.dtype, seed: int, most: int = 3) ->
     return torch.randint(-most, most + 1, tuple(shape), generator=generator(seed)).to(dtype)
 
 
+def below(shape: Sequence[int], top: int, seed: int) -> Tensor:
+    """Return whole numbers from 0 to top - 1, as int64: indices."""
+    return torch.randint(top, tuple(shape), generator=generator(seed))
+
+
 def laid_out(tensor: Tensor, layout: str) -> Tensor:
     """Return a 4-D tensor equal to ``tensor`` that lies in memory as one of LAYOUTS says.
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mutants import layers as faulty
 from mutants.backends import NeedsIgnored
-from zoo import ZOO
+from zoo import OTHERS, ZOO
 
 import scratchnet
 from scratchnet.errors import ArgumentError, PluginError
@@ -31,6 +31,14 @@ def test_the_projects_own_layers_conform(name: str, backend: str) -> None:
     results = check_layer(specimen.make, [specimen.x()], twin=torch_twin(specimen.make()))
     assert all(result.status == "passed" for result in results)
     assert len(results) >= 25
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_layers_of_other_inputs_conform(name: str, backend: str) -> None:
+    other = OTHERS[name]
+    results = check_layer(other.factory, other.inputs, twin=other.twin)
+    assert all(result.status == "passed" for result in results)
+    assert "twin_output" in {result.name for result in results}
 
 
 @parametrize_with_checks(
