@@ -18,7 +18,7 @@ from scratchnet.backends.dispatch import AUTO
 from scratchnet.bench.contest import Case, Contestant, Outcome, our_name, setting
 from scratchnet.bench.contestants import Both, by_autograd, by_hand, forward, laid_out, on
 from scratchnet.bench.machine import availability
-from scratchnet.errors import BackendError
+from scratchnet.errors import BackendError, ScratchnetError
 from scratchnet.layers.module import Module
 from scratchnet.testing.examples import example
 from scratchnet.testing.tensors import normal
@@ -80,7 +80,9 @@ def subjects(
     """
     found = example(name, _TYPICAL.get(name) if arguments is None else arguments, shapes)
     layer = found.factory().to(dtype=dtype)
-    inputs = [_in(x, dtype) for x in found.inputs]
+    inputs = [_in(x, dtype) for x in found.inputs if isinstance(x, Tensor)]
+    if not inputs:
+        raise ScratchnetError(f"bench measures layers of one input, and {name} takes several")
     if not shapes:
         inputs = [_enlarged(layer, inputs[0])]
     shapes = [deepcopy(layer).forward(x).shape for x in inputs]

@@ -172,7 +172,8 @@ def _kernels(found: Example) -> str:
     from scratchnet.backends.explain import Explanations, explain
     from scratchnet.testing import ConformanceError
 
-    said = explain(found.factory(), *found.inputs[:1])
+    first = found.inputs[0]
+    said = explain(found.factory(), *(first if isinstance(first, tuple) else (first,)))
     assert isinstance(said, Explanations)
     missing = {
         f"{call.op} on {backend}: {reason}"

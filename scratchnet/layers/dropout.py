@@ -46,7 +46,7 @@ class Dropout(Module):
         return {"p": self.p}
 
     @property
-    def affine(self) -> dict[str, float]:
+    def affine(self) -> dict[str, Any]:
         """What becomes of an element that is kept (scale, shift), and of one that is dropped."""
         return {"scale": 1 / (1 - self.p) if self.p < 1 else 0.0}
 
@@ -67,8 +67,8 @@ class Dropout(Module):
             return x.clone()
         # a batch and channels; only channels where there is no batch
         axes = self.axes and self.axes - (x.dim() == min(self.ranks))
-        options = {"p": self.p, "seed": draw_seed(self.generator), "axes": axes, **self.affine}
-        y, back = dispatch.run(ops.dropout, x, **options)
+        options: dict[str, Any] = {"p": self.p, "seed": draw_seed(self.generator), "axes": axes}
+        y, back = dispatch.run(ops.dropout, x, **options, **self.affine)
         self.save(back, x.shape, x.dtype)
         result: Tensor = y
         return result
@@ -115,7 +115,7 @@ class AlphaDropout(Dropout):
     torch_names = ("torch.nn.AlphaDropout",)
 
     @property
-    def affine(self) -> dict[str, float]:
+    def affine(self) -> dict[str, Any]:
         """What becomes of an element that is kept (scale, shift), and of one that is dropped."""
         low = -1.7580993408473766  # −λα of SELU
         if self.p == 1:

@@ -112,9 +112,7 @@ class Unflatten(_Reshaped):
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         if not isinstance(dim, int):
             raise ArgumentError(f"Unflatten expects dim to be the number of an axis, got {dim!r}")
-        if isinstance(unflattened_size, str) or not all(
-            isinstance(size, int) for size in unflattened_size
-        ):
+        if not all(isinstance(size, int) for size in unflattened_size):
             raise ArgumentError(f"Unflatten expects sizes that are ints, got {unflattened_size!r}")
         self.dim, self.unflattened_size = dim, tuple(unflattened_size)
         known = [size for size in self.unflattened_size if size != -1]

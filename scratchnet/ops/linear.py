@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -48,7 +47,8 @@ def _linear_check(x: Tensor, weight: Tensor, bias: Tensor | None) -> Shape:
 
 
 def _linear_terms(x: Tensor, weight: Tensor, bias: Tensor | None) -> int:
-    return max(*weight.shape, math.prod(x.shape[:-1])) + 1
+    rows: int = x.shape[:-1].numel()
+    return max(*weight.shape, rows) + 1
 
 
 def _linear_cases() -> list[Case]:
@@ -120,7 +120,7 @@ def _bilinear_check(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None)
 
 
 def _bilinear_terms(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None) -> int:
-    return weight.numel() + math.prod(x1.shape[:-1]) + 1
+    return weight.numel() + x1.shape[:-1].numel() + 1
 
 
 def _bilinear_cases() -> list[Case]:

@@ -42,8 +42,8 @@ def example(
     """Return what to check the layer called ``name`` on.
 
     Your own layer says it in a classmethod ``example()`` that returns a small layer and an input
-    for it (a tuple of several); without one, and without arguments, it is made without arguments and given images
-    (2, 4, 7, 5).
+    for it (a tuple of several); without one, and without arguments, it is made without
+    arguments and given images (2, 4, 7, 5).
 
     Args:
         name: of the layer, or ``"package.module:Class"``.

@@ -87,7 +87,8 @@ def dropout(x: Tensor, *, scale: float, shift: float, fill: float, **places: Any
     from scratchnet.ops import dropout as own
 
     ones, _ = own.dropout.reference.forward(torch.ones_like(x), **places, scale=1.0)
-    return (x * scale + shift) * ones + fill * (1 - ones)
+    kept: Tensor = ones
+    return (x * scale + shift) * kept + fill * (1 - kept)
 
 
 def graph(x: Tensor, *parameters: Tensor | None, stages: Any, keep: bool) -> Tensor:
