@@ -117,7 +117,7 @@ TORCH = {
     "inplace": (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)), "ReLU()"),
     "exact": (lambda: nn.Upsample(scale_factor=3, mode="nearest-exact"), "NearestUpsampling"),
     "UpsamplingNearest2d": (lambda: nn.UpsamplingNearest2d(scale_factor=2), "scale_factor=(2, 2)"),
-    "identity": (lambda: nn.Sequential(nn.Identity(), nn.Conv2d(3, 1, 1)), "Sequential()"),
+    "identity": (lambda: nn.Sequential(nn.Identity(), nn.Conv2d(3, 1, 1)), "Identity()"),
     "merged": (
         lambda: nn.Sequential(nn.Sigmoid(), nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3)),
         "(1): Upsampling(",
@@ -176,7 +176,7 @@ def test_one_error_names_all_unsupported_modules() -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3),
         nn.BatchNorm2d(4),
-        nn.Sequential(nn.ReLU(), nn.Dropout()),
+        nn.Sequential(nn.ReLU(), nn.Dropout3d()),
         TorchResidual(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")),
         TorchConcat(nn.Sequential(nn.GELU())),
     )
@@ -185,7 +185,7 @@ def test_one_error_names_all_unsupported_modules() -> None:
     message = str(caught.value)
     for place in (
         "1 (BatchNorm2d)",
-        "2.1 (Dropout)",
+        "2.1 (Dropout3d)",
         "3.body (Conv2d): padding_mode",
         "4.body.0 (GELU)",
     ):

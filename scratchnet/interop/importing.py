@@ -46,7 +46,7 @@ def from_torch(module: nn.Module) -> Module:
     converter = _Converter()
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and written over
         converted = converter.convert(module, "")
-    names = ", ".join(kind.__name__ for kind in (*converter.known, nn.Identity))
+    names = ", ".join(kind.__name__ for kind in converter.known)
     cure = f"known are {names}, and modules with a forward of their own; replace the rest"
     complain("from_torch", converter.problems, cure)
     _share(converted, module)
@@ -94,8 +94,6 @@ class _Converter:
         if type(module) is nn.Sequential and self.converts(module):
             # named_children() leaves out repeated modules
             return _chain([child(n, m) for n, m in module._modules.items() if m is not None])
-        if type(module) is nn.Identity:
-            return Sequential()
         if type(module) in self.known:  # a subclass may compute something else
             kind = self.known[type(module)]
             config = kind.from_torch_config(module)

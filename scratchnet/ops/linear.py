@@ -47,8 +47,7 @@ def _linear_check(x: Tensor, weight: Tensor, bias: Tensor | None) -> Shape:
 
 
 def _linear_terms(x: Tensor, weight: Tensor, bias: Tensor | None) -> int:
-    rows: int = x.shape[:-1].numel()
-    return max(*weight.shape, rows) + 1
+    return max(weight.shape[0], weight.shape[1], x.numel() // weight.shape[1]) + 1
 
 
 def _linear_cases() -> list[Case]:
