@@ -67,6 +67,29 @@ def test_a_directory_in_the_way_gives_one_line(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_disk_that_keeps_something_else_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    monkeypatch.setattr(Path, "write_bytes", lambda path, content: len(content))
+    with pytest.raises(ScratchnetError, match="something else came back"):
+        write_text(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_write_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("sync"), fsync(handle)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append("replace"), replace(a, b)))
+    write_text(tmp_path / "a.txt", "x")
+    assert steps == ["sync", "replace", "sync"]
+
+
 def test_json_comes_back(tmp_path: Path) -> None:
     content = {"a": [1, 2.5, None], "ö": {"b": True}}
     write_json(tmp_path / "a.json", content)

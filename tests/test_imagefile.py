@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from crowded import little_room
 from PIL import Image, ImageCms
 
-from scratchnet.errors import DataError
+from scratchnet.data.images import load_image
+from scratchnet.errors import DataError, ScratchnetError
 from scratchnet.io.imagefile import ImageData, check_suffix, read_image, write_image
 
 
@@ -141,6 +143,67 @@ def test_a_huge_image_is_no_bomb_and_the_limit_is_put_back(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert read_image(tmp_path / "a.png").pixels.shape == (60, 60, 1)
     assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_file_that_claims_too_many_pixels_is_refused_unread(tmp_path: Path) -> None:
+    Image.new("1", (8, 8)).save(tmp_path / "small.bmp")
+    claim = bytearray((tmp_path / "small.bmp").read_bytes())
+    claim[18:26] = (100_000).to_bytes(4, "little") * 2
+    (tmp_path / "bomb.bmp").write_bytes(claim)
+    for read in (read_image, load_image):
+        with pytest.raises(DataError, match=r"claims to be 100000x100000, more than 536,870,912"):
+            read(tmp_path / "bomb.bmp")
+
+
+def test_no_format_that_starts_a_program_is_read_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(*arguments: object, **options: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", started)
+    for name in ("a.png", "a.jpg", "a.eps"):
+        (tmp_path / name).write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+        for read in (read_image, load_image):
+            with pytest.raises(DataError, match="cannot be read as an image"):
+                read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError, MemoryError, struct.error, KeyError, ZeroDivisionError]
+)
+def test_whatever_a_decoder_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    Image.new("L", (6, 6)).save(tmp_path / "a.png")
+
+    def fail(self: object) -> None:
+        raise error("odd")
+
+    monkeypatch.setattr(Image.Image, "load", fail)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(DataError, match=r"a\.png cannot be read as an image"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp", "jp2", "ppm", "gif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_full_disk_leaves_the_image_that_was_there(
+    tmp_path: Path, suffix: str, dtype: type
+) -> None:
+    if dtype is np.uint16 and suffix not in ("png", "tif"):
+        return
+    file = tmp_path / f"a.{suffix}"
+    noise = np.random.default_rng(1).integers(0, 256, (80, 80, 3)).astype(dtype)
+    write_image(file, ImageData(noise))
+    before = file.read_bytes()
+    with (
+        little_room(3000),
+        pytest.raises(ScratchnetError, match=r"cannot write .*: File too"),
+    ):
+        write_image(file, ImageData(noise[::-1].copy()))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_what_is_no_single_image_gives_one_line(tmp_path: Path) -> None:

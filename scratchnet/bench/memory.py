@@ -57,7 +57,7 @@ def measure(name: str, make: Callable[[int], Contestant], images: int, threads: 
     except Exception as error:  # classes that only this process knows
         raise ScratchnetError(f"the memory of {name} could not be measured: {error}") from error
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE],
+        [sys.executable, "-P", "-c", _MEASURE],
         input=order,
         capture_output=True,
         check=False,

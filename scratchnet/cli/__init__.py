@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -37,8 +39,15 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class _Debug:
+    asked = False
+
+
 @app.callback()
 def _root(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code an error came from.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -51,12 +60,47 @@ def _root(
     Start with `scratchnet train`: about a minute later there is a network and images of what it
     does. Then `scratchnet denoise IN OUT` applies it to images of your own.
     """
+    _Debug.asked = debug
 
 
 def main() -> None:
-    """Run the command line; errors made on purpose become one line and exit code 1."""
+    """Run the command line; whatever goes wrong becomes one line and an exit code: 2 for a line
+    that cannot be understood, 1 for everything else.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    _Debug.asked = False
+    empty = [a for a in sys.argv[1:] if not a or (a.startswith("--") and a.find("=") == len(a) - 1)]
+    if empty:
+        _fail(f"an argument is empty ({empty[0]!r}): leave it out, or see what should fill it", 2)
     try:
-        app(prog_name="scratchnet")
+        try:
+            app(prog_name="scratchnet")
+        finally:
+            sys.stdout.flush()
     except ScratchnetError as error:
-        print(f"scratchnet: {error}", file=sys.stderr)
-        sys.exit(1)
+        if _Debug.asked:
+            raise
+        _fail(str(error))
+    except OSError as error:  # of the output stream, most likely: a full disk, a closed pipe
+        if _Debug.asked:
+            raise
+        with suppress(OSError):  # what is left to be written would fail again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception as error:
+        if _Debug.asked:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        _fail(
+            f"{type(error).__name__}: {reason} (this is a mistake of scratchnet's, or there is too "
+            "little memory: `scratchnet --debug COMMAND ...` shows where it came from)"
+        )
+
+
+def _fail(message: str, code: int = 1) -> None:
+    from scratchnet.cli.console import printable
+
+    print(f"scratchnet: {printable(message)}", file=sys.stderr)
+    sys.exit(code)

@@ -94,7 +94,8 @@ def compare(
 
     if out is not None:
         rundir.check_out(out, force=force)
-    settings = start_from(preset_name, config, bench.DEFAULTS).with_options(
+    settings = start_from(
+        preset_name, config, bench.DEFAULTS,
         epochs=epochs, model=model, optimizer=optimizer, lr=lr, momentum=momentum,
         model_args=options.key_values(model_arg) if model_arg else None,
         batch_size=batch_size, dtype=dtype, seed=seed,

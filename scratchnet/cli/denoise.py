@@ -72,7 +72,9 @@ def denoise(
 
     `scratchnet denoise --weights runs/quick-1 ~/Pictures/scans cleaned/`
     """
-    from scratchnet.cli.console import console
+    from rich.markup import escape
+
+    from scratchnet.cli.console import console, printable
     from scratchnet.cli.progress import bar
     from scratchnet.denoise.denoiser import Denoiser, denoise_file
     from scratchnet.denoise.jobs import compare_path, plan
@@ -88,7 +90,7 @@ def denoise(
         with bar(screen, "{task.percentage:3.0f}%") as progress:
             whole = progress.add_task("images", total=len(jobs), visible=len(jobs) > 1)
             for job in jobs:
-                task = progress.add_task(job.source.name, total=1.0)
+                task = progress.add_task(escape(printable(job.source.name)), total=1.0)
                 try:
                     denoise_file(
                         denoiser,
@@ -99,14 +101,9 @@ def denoise(
                 except ScratchnetError as error:
                     failures.append(str(error))  # the other images are still worth doing
                 else:
-                    screen.print(str(job.target), markup=False, highlight=False, soft_wrap=True)
+                    options.say(screen, str(job.target))
                     if compare:
-                        screen.print(
-                            str(compare_path(job.target)),
-                            markup=False,
-                            highlight=False,
-                            soft_wrap=True,
-                        )
+                        options.say(screen, str(compare_path(job.target)))
                 progress.remove_task(task)
                 progress.update(whole, advance=1)
     if len(failures) == 1:

@@ -157,6 +157,7 @@ def machine(
 
     from scratchnet import backends
     from scratchnet.backends.dispatch import AUTO, selection, use_backend
+    from scratchnet.training.config import MOST_THREADS
 
     kernels = backends.get("cpp").available()
     if kernels is not True and selection(backend)[0] == AUTO:
@@ -166,6 +167,8 @@ def machine(
             err=True,
         )
     before = torch.get_num_threads()
+    if threads is not None and threads > MOST_THREADS:
+        raise ScratchnetError(f"threads must be up to {MOST_THREADS}, got {threads}")
     if threads is not None:
         torch.set_num_threads(threads)
     verified_before = {k: v for k, v in os.environ.items() if k == VERIFY_VARIABLE}
@@ -182,7 +185,7 @@ def machine(
 
 
 def say(screen: Console, line: str, style: str | None = None) -> None:
-    """Print a line as it is, however long."""
+    """Print a line, however long, without markup."""
     screen.print(line, markup=False, highlight=False, soft_wrap=True, style=style)
 
 

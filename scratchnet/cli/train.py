@@ -9,7 +9,8 @@ import typer
 
 from scratchnet.cli import options
 from scratchnet.errors import ScratchnetError
-from scratchnet.training.config import PRESETS, TrainConfig, preset, start_from
+from scratchnet.io.files import read_json
+from scratchnet.training.config import CODE, PRESETS, TrainConfig, preset, start_from
 
 RUN, MODEL, OPTIMIZER = "Run", "Network", "Optimizer"
 
@@ -244,7 +245,7 @@ def train(
     }  # fmt: skip
     if resume:
         _only_for_resume(given, preset_name, config, out, force)
-    settings = _settings(preset_name, config, out, resume=resume, force=force).with_options(**given)
+    settings = _settings(preset_name, config, out, given, resume=resume, force=force)
     screen = console()
     with options.machine(settings.backend, settings.threads, verify, apply=False):
         try:
@@ -266,13 +267,19 @@ def train(
 
 
 def _settings(
-    preset_name: str | None, config: Path | None, out: Path | None, *, resume: bool, force: bool
+    preset_name: str | None,
+    config: Path | None,
+    out: Path | None,
+    given: dict[str, Any],
+    *,
+    resume: bool,
+    force: bool,
 ) -> TrainConfig:
     from scratchnet.training import rundir, runs
 
     if resume and out is not None:
-        return runs.resumable(out)
-    found = start_from(preset_name, config, preset("quick"))
+        return runs.resumable(out, **given)
+    found = start_from(preset_name, config, preset("quick"), **given)
     if out is not None:
         rundir.check_out(out, force=force)
     return found
@@ -286,8 +293,17 @@ def _only_for_resume(
     force: bool,
 ) -> None:
     """Refuse options that would make a resumed run another run."""
-    extra = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
-    extra = [name for name in extra if name not in ("--epochs", "--backend", "--threads")]
+    from scratchnet.training import rundir
+
+    file = out / rundir.CONFIG if out is not None else None
+    recorded = read_json(file) if file is not None and file.is_file() else {}
+    same = {name for name in CODE if recorded.get(name) == given[name]}  # code has to be named
+    free = {"epochs", "backend", "threads", *same}
+    extra = [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if value is not None and name not in free
+    ]
     extra += ["--preset"] * (preset_name is not None) + ["--config"] * (config is not None)
     extra += ["--force"] * force
     if out is None or extra:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -40,6 +41,8 @@ def _read_pair(file: Path, first: str, second: str) -> tuple[Tensor, Tensor]:
         Exception
     ) as error:  # torch.load lets pickle, zip, end-of-file and its own errors through
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch advises to load it all the same
+            reason = "it holds something else than tensors, or is damaged"
         raise DataError(f"{file} cannot be read ({reason}): expected {expected}") from error
     if not isinstance(content, (tuple, list)) or len(content) != 2:
         came = (

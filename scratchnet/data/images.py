@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from scratchnet.data.cutting import Pixels
 from scratchnet.errors import DataError
+from scratchnet.io.imagefile import opened
 
 SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"]
@@ -45,8 +46,8 @@ def load_image(path: str | Path) -> Pixels:
         DataError: The file cannot be decoded.
     """
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
+        with opened(path) as stored:
+            image = ImageOps.exif_transpose(stored)
             if image.mode.startswith(
                 "I"
             ):  # 16 bits a pixel; Pillow's own conversion would clip it at 255
@@ -54,10 +55,8 @@ def load_image(path: str | Path) -> Pixels:
                 image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
             # By way of RGBA: Pillow warns when a palette's transparency is dropped in one step.
             return np.asarray(image.convert("RGBA").convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} cannot be read as an image ({error}); repair or remove it"
-        ) from error
+    except DataError as error:
+        raise DataError(f"{error}; repair or remove it") from error
 
 
 def image_sizes(paths: list[Path]) -> list[tuple[int, int]]:
@@ -69,9 +68,9 @@ def image_sizes(paths: list[Path]) -> list[tuple[int, int]]:
     sizes, unreadable = [], []
     for path in paths:
         try:
-            with Image.open(path) as image:
+            with opened(path) as image:
                 sizes.append(image.size)
-        except (OSError, SyntaxError, Image.DecompressionBombError):
+        except DataError:
             unreadable.append(path)
     if unreadable:
         raise DataError(

@@ -63,6 +63,13 @@ def check_pair(first: Tensor, second: Tensor, first_name: str, second_name: str)
             raise TypeMismatch(f"{name}: expected uint8 (values 0-255), got {value.dtype}")
         if value.ndim != 4 or value.shape[1] != 3:
             raise ShapeError(f"{name}: expected shape (N, 3, H, W), got {tuple(value.shape)}")
+        if value.layout is not torch.strided or value.is_meta:
+            raise TypeMismatch(f"{name}: expected a dense tensor with values, got {value.layout}")
+        if value.numel() > value.untyped_storage().nbytes():  # a small file may hold terabytes so
+            raise ShapeError(
+                f"{name}: {tuple(value.shape)} repeats fewer values in memory: save it with "
+                ".contiguous()"
+            )
         if value.numel() == 0:
             raise ShapeError(f"{name}: expected at least one image, got shape {tuple(value.shape)}")
     if first.shape != second.shape:

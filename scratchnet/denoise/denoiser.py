@@ -62,6 +62,9 @@ class Denoiser:
 
         Returns:
             A new array of the same shape and dtype.
+
+        Raises:
+            DataError: if the network's output is not finite.
         """
         height, width, channels = pixels.shape
         colours = 1 if channels <= 2 else 3
@@ -80,6 +83,11 @@ class Denoiser:
             return x.expand(-1, 3, -1, -1).contiguous() if colours == 1 else x.contiguous()
 
         def write(rows: slice, columns: slice, y: Tensor) -> None:
+            if not y.isfinite().all():
+                raise DataError(
+                    "the network's output is not finite here: use other weights, or --backend "
+                    "reference --verify to see whether a kernel is to blame"
+                )
             if colours == 1:
                 y = y.mean(dim=1, keepdim=True)
             values = y[0].permute(1, 2, 0).mul(white).round_().clamp_(0, white).numpy()

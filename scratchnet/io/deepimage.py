@@ -10,7 +10,7 @@ import struct
 import sys
 import warnings
 import zlib
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def deep_pixels(image: Image.Image) -> Pixels16 | None:
 
 
 def _decode_as(image: ImageFile.ImageFile, raw: str) -> npt.NDArray[np.uint8]:
-    with Image.open(image.filename) as again:
+    with Image.open(image.filename, formats=[image.format or ""]) as again:
         again.tile = [
             t._replace(args=(raw, *t.args[1:]) if isinstance(t.args, tuple) else raw)
             for t in again.tile
@@ -55,8 +55,8 @@ def _decode_as(image: ImageFile.ImageFile, raw: str) -> npt.NDArray[np.uint8]:
         return np.array(again)
 
 
-def write_png(path: Path, pixels: Pixels16, info: dict[str, Any]) -> None:
-    """Write (H, W, C) pixels, C from 1 to 4, as a PNG file with ``info``'s profile, EXIF and dpi.
+def png(pixels: Pixels16, info: dict[str, Any]) -> bytes:
+    """(H, W, C) pixels, C from 1 to 4, as a PNG file with ``info``'s profile, EXIF and dpi.
 
     Source: W3C, Portable Network Graphics, third edition, sections 5 and 9; every row is filtered
     by "Up".
@@ -82,19 +82,18 @@ def write_png(path: Path, pixels: Pixels16, info: dict[str, Any]) -> None:
         out += chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
     if exif := info.get("exif"):
         out += chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    out += chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)) + chunk(b"IEND", b"")
-    path.write_bytes(out)
+    return out + chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)) + chunk(b"IEND", b"")
 
 
-def write_tiff(path: Path, pixels: Pixels16, info: dict[str, Any]) -> None:
-    """Write (H, W, C) pixels, C from 1 to 4, as a TIFF file with ``info``'s profile and dpi."""
+def tiff(pixels: Pixels16, info: dict[str, Any]) -> bytes:
+    """(H, W, C) pixels, C from 1 to 4, as a TIFF file with ``info``'s profile and dpi."""
     import tifffile
 
-    channels = pixels.shape[2]
+    channels, out = pixels.shape[2], BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata conventions of microscopes
         tifffile.imwrite(
-            path,
+            out,
             pixels,
             photometric="rgb" if channels > 2 else "minisblack",
             planarconfig="contig",
@@ -106,3 +105,4 @@ def write_tiff(path: Path, pixels: Pixels16, info: dict[str, Any]) -> None:
             resolution=info.get("dpi"),
             resolutionunit="INCH" if "dpi" in info else None,
         )
+    return out.getvalue()

@@ -19,8 +19,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of ``path``, because many writers choose their format by it.
 
+    The file is on the disk before it takes the place, and its name is before this returns: after a
+    power cut there is the old file or the new one.
+
     Raises:
-        ScratchnetError: if the directory cannot be made or written to.
+        ScratchnetError: if the directory cannot be made or written to, or the disk is full.
     """
     path = Path(path)
     try:
@@ -37,19 +40,40 @@ def atomic(path: str | Path) -> Iterator[Path]:
         # mkstemp makes private files (0600); what takes its place gets the permissions of any new
         # file.
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise  # a writer's own complaint about the content, not the file system's
         raise ScratchnetError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Have what was written to a file or a directory on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, atomically, and only if it can be read back.
+
+    Encoders write to memory first: some take no notice of a disk that is full.
+    """
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+        if temporary.read_bytes() != content:
+            raise ScratchnetError(
+                f"cannot write {path}: something else came back from the disk than was written"
+            )
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path``, atomically, in UTF-8."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, content: dict[str, Any]) -> None:

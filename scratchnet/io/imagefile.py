@@ -5,7 +5,10 @@ Pillow does the decoding and encoding; :mod:`scratchnet.io.deepimage` what Pillo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,23 @@ import numpy.typing as npt
 from PIL import Image
 
 from scratchnet.errors import DataError
-from scratchnet.io.deepimage import deep_pixels, write_png, write_tiff
-from scratchnet.io.files import atomic
+from scratchnet.io import deepimage
+from scratchnet.io.files import write_bytes
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+READABLE = (
+    "PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "AVIF",
+)  # fmt: skip
+"""Formats that are read, whatever a file's name ends in: Pillow decodes them by itself. For others,
+such as PostScript, it starts a program on what is in the file."""
+MAX_PIXELS = 2**29
+"""Images of more are not read: a small file can claim any size. About 23,000 by 23,000."""
 
 _BITS, _PLANAR = 258, 284  # TIFF tags: BitsPerSample, PlanarConfiguration
 
 _PASSED_ON = ("exif", "icc_profile", "dpi")
-_DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
+_DEEP_ENCODERS = {"PNG": deepimage.png, "TIFF": deepimage.tiff}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
@@ -57,24 +68,42 @@ def read_image(path: str | Path) -> ImageData:
     Raises:
         DataError: if the file is missing, no image, an animation, or holds floating-point pixels.
     """
+    with opened(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # an MPO is a photo with a preview attached
+            raise DataError(
+                f"{path} holds {frames} images: save the one you mean in a file of its own"
+            )
+        info = {key: image.info[key] for key in _PASSED_ON if key in image.info}
+        if image.mode == "CMYK":
+            info.pop("icc_profile", None)  # describes the CMYK values, not the RGB ones
+        return ImageData(_pixels(image, path), info)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """An image file, open in a ``with`` block; what goes wrong in there is the file's fault.
+
+    Raises:
+        DataError: if the file is missing, damaged, of no format in :data:`READABLE`, or of more
+            than :data:`MAX_PIXELS`.
+    """
     limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None  # huge images are welcome here: they are the user's own files
+    Image.MAX_IMAGE_PIXELS = None  # ours is higher, and an error that says what to do
     try:
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # an MPO is a photo with a preview attached
+        Image.init()
+        with Image.open(path, formats=[name for name in READABLE if name in Image.OPEN]) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise DataError(
-                    f"{path} holds {frames} images: save the one you mean in a file of its own"
+                    f"{path} claims to be {image.width}x{image.height}, more than "
+                    f"{MAX_PIXELS:,} pixels: cut it into parts"
                 )
-            info = {key: image.info[key] for key in _PASSED_ON if key in image.info}
-            if image.mode == "CMYK":
-                info.pop("icc_profile", None)  # describes the CMYK values, not the RGB ones
-            return ImageData(_pixels(image, path), info)
+            yield image
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except (Exception, MemoryError) as error:  # decoders let anything through
         raise DataError(f"{path} cannot be read as an image ({_first_line(error)})") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -92,24 +121,28 @@ def write_image(path: str | Path, image: ImageData) -> None:
     pixels = image.pixels
     channels, bits = pixels.shape[2], pixels.dtype.itemsize * 8
     what = f"{bits}-bit {('grey', 'grey with alpha', 'RGB', 'RGB with alpha')[channels - 1]}"
-    with atomic(path) as temporary:
-        try:
-            if bits == 16 and channels > 1:
-                _DEEP_WRITERS[format_](temporary, pixels.astype(np.uint16, copy=False), image.info)
-                return
-            plain = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-            options = _SAVE_OPTIONS.get(format_, {})
-            if format_ == "TIFF":
-                options = options | {k: v for k, v in image.info.items() if k != "exif"}
-            else:
-                options = options | image.info
-            plain.save(temporary, format=format_, **options)
-        except (OSError, ValueError, KeyError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise DataError(
-                f"{path}: {format_} cannot hold a {what} image; name a .png or .tif file instead"
-            ) from error
+    try:
+        encoded = _encoded(image, format_)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: {format_} cannot hold a {what} image; name a .png or .tif file instead"
+        ) from error
+    write_bytes(path, encoded)
+
+
+def _encoded(image: ImageData, format_: str) -> bytes:
+    pixels = image.pixels
+    if pixels.dtype.itemsize == 2 and pixels.shape[2] > 1:
+        return _DEEP_ENCODERS[format_](pixels.astype(np.uint16, copy=False), image.info)
+    plain = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    options = _SAVE_OPTIONS.get(format_, {})
+    if format_ == "TIFF":
+        options = options | {k: v for k, v in image.info.items() if k != "exif"}
+    else:
+        options = options | image.info
+    out = BytesIO()
+    plain.save(out, format=format_, **options)
+    return out.getvalue()
 
 
 def check_suffix(path: str | Path) -> str:
@@ -129,7 +162,7 @@ def check_suffix(path: str | Path) -> str:
 
 
 def _pixels(image: Image.Image, path: str | Path) -> Pixels:
-    deep = deep_pixels(image)
+    deep = deepimage.deep_pixels(image)
     if deep is not None:
         return deep
     tags = getattr(image, "tag_v2", {})

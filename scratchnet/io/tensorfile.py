@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.io.files import atomic
+from scratchnet.io.files import write_bytes
 
 # One key: safetensors writes several in no fixed order, and equal runs shall make equal files.
 _KEY = "scratchnet"
@@ -30,11 +30,7 @@ def write(path: str | Path, tensors: dict[str, Tensor], about: dict[str, Any]) -
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in tensors.items()
     }
-    with atomic(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
-        except SafetensorError as error:  # a full disk comes as this, not as OSError
-            raise ScratchnetError(f"cannot write {path}: {error}") from error
+    write_bytes(path, save(plain, metadata={_KEY: json.dumps(about)}))
 
 
 def header(path: str | Path) -> dict[str, Any]:

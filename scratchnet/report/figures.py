@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from scratchnet.io.files import atomic
+from scratchnet.io.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +128,15 @@ def sheet(
                 fontsize=9,
             )
     if title:
-        figure.text(8 / total_w, 1 - 14 / total_h, title, color=INK, fontsize=12, va="center")
+        figure.text(
+            8 / total_w,
+            1 - 14 / total_h,
+            title,
+            color=INK,
+            fontsize=12,
+            va="center",
+            parse_math=False,
+        )
     save(figure, path)
 
 
@@ -160,8 +169,9 @@ def before_after(path: str | Path, before: npt.NDArray[Any], after: npt.NDArray[
             x = margin + column * (panel + margin) + (panel - image.width) // 2
             canvas.paste(image, (x, y))
         y += row[0].height + margin
-    with atomic(path) as temporary:
-        canvas.save(temporary, format="PNG")
+    written = BytesIO()
+    canvas.save(written, format="PNG")
+    write_bytes(path, written.getvalue())
 
 
 def _shown(pixels: npt.NDArray[Any]) -> Pixels:
@@ -203,7 +213,8 @@ def dress(axes: Axes, title: str, x: str = "", y: str = "", *, across: str = "bo
         y: what goes up.
         across: the axis that the grid's lines are across from, ``"x"`` or ``"y"``.
     """
-    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    # A title may be a path, and "$" in one begins no formula.
+    axes.set_title(title, loc="left", color=INK, fontsize=11, parse_math=False)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.grid(axis=across, color=GRID)  # type: ignore[arg-type]
@@ -217,7 +228,8 @@ def save(figure: Figure, to: str | Path | IO[bytes]) -> None:
     No timestamp or version is inside: the same figure is the same file.
     """
     if isinstance(to, str | Path):
-        with atomic(to) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})
+        written = BytesIO()
+        save(figure, written)
+        write_bytes(to, written.getvalue())
     else:
         figure.savefig(to, format="png", metadata={"Software": None})

@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from scratchnet import models
 from scratchnet.errors import ScratchnetError
 from scratchnet.io import tensorfile
@@ -67,6 +69,7 @@ def load(path: str | Path, model: Module | None = None, *, code: str | None = No
             model; or the code makes no network.
     """
     about, tensors = tensorfile.read(path)
+    check_finite(path, tensors)
     if model is None:
         model = _build(path, _checked(path, about), code)
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
@@ -77,6 +80,20 @@ def load(path: str | Path, model: Module | None = None, *, code: str | None = No
     except ScratchnetError as error:
         raise ScratchnetError(f"{path} does not fit the network: {error}") from error
     return model.eval()
+
+
+def check_finite(path: str | Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse numbers that no training would go on from and that make a black image of any.
+
+    Raises:
+        ScratchnetError: if a tensor holds NaN or an infinity.
+    """
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ScratchnetError(
+                f"{path} holds NaN or infinity in {name}: its training diverged, or the file is "
+                "damaged; use other weights"
+            )
 
 
 def _build(path: str | Path, about: dict[str, Any], code: str | None) -> Module:

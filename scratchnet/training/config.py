@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ OPTIMIZER_SETTINGS = (
     "optimizer_args",
 )
 """The settings that not every optimizer has."""
+CODE = ("model", "optimizer", "schedule", "loss", "noise", "backend")
+"""The settings that may name a file or module to run, instead of something that is installed."""
+MOST_THREADS = 1024
+"""More crash thread pools, and serve no machine."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,8 @@ def _check(config: TrainConfig) -> None:
     need(config.epochs >= 1, "epochs", "at least 1", config.epochs)
     need(config.size >= 1, "size", "at least 1", config.size)
     need(0 <= config.seed < 2**63, "seed", "from 0 to 2**63 - 1", config.seed)
+    threads = config.threads
+    need(threads is None or threads <= MOST_THREADS, "threads", f"up to {MOST_THREADS}", threads)
     for option in ("n_train", "n_val", "threads"):
         value = getattr(config, option)
         need(value is None or value >= 1, option.replace("_", "-"), "at least 1", value)
@@ -232,15 +239,19 @@ def preset(name: str) -> TrainConfig:
     return PRESETS[name][1]
 
 
-def start_from(name: str | None, path: Path | None, default: TrainConfig) -> TrainConfig:
-    """The preset called ``name``, or the settings in a file, or ``default``; errors as of both."""
+def start_from(
+    name: str | None, path: Path | None, default: TrainConfig, **options: Any
+) -> TrainConfig:
+    """The preset called ``name``, or the settings in a file, or ``default``, with a user's options
+    over them; errors as of :func:`preset` and :func:`load_config`.
+    """
     if name is not None and path is not None:
         raise ScratchnetError(
             "give either --preset or --config: each is a complete set of settings"
         )
     if path is not None:
-        return load_config(path)
-    return default if name is None else preset(name)
+        return load_config(path, **options)
+    return (default if name is None else preset(name)).with_options(**options)
 
 
 _TAKEN = {"dampening": ("sgd",), "betas": ("adam",), "eps": ("adam",)}
@@ -256,14 +267,17 @@ def _was_ignored(name: str, settings: dict[str, Any]) -> bool:
     return name in _TAKEN and optimizer not in _TAKEN[name]
 
 
-def load_config(path: str | Path) -> TrainConfig:
+def load_config(path: str | Path, **options: Any) -> TrainConfig:
     """Read the ``config.json`` of an earlier run, or the one kept inside a weights file.
 
     Args:
         path: a JSON file, a ``.safetensors`` file written by training, or a run's directory.
+        options: the caller's, over those in the file, as :meth:`TrainConfig.with_options` takes
+            them. Own code is run only if it is named here: a file does not decide what runs.
 
     Raises:
-        ScratchnetError: if the file is missing, unreadable, or holds settings that do not exist.
+        ScratchnetError: if the file is missing, unreadable, holds settings that do not exist, or
+            names code that ``options`` do not.
     """
     path = Path(path)
     if path.is_dir():
@@ -276,7 +290,27 @@ def load_config(path: str | Path) -> TrainConfig:
             raise ScratchnetError(f"{path} does not record how it was trained; give a config.json")
     else:
         settings = read_json(path)
-    return from_settings(settings, path)
+    config = from_settings(settings, path).with_options(**options)
+    for name in CODE:
+        value = getattr(config, name)
+        if options.get(name) is None and value is not None and _is_code(name, value):
+            raise ScratchnetError(
+                f"{path} names code to run, {name} {value!r}, and a file runs none unasked: if you "
+                f"trust it, name it yourself, with --{name} {value}"
+            )
+    return config
+
+
+def _is_code(setting: str, value: str) -> bool:
+    from scratchnet.models.owncode import (
+        is_own_code,  # not at the top: help texts wait for no torch
+    )
+
+    if setting == "optimizer" and re.fullmatch(r"torch\.optim:\w+", value):
+        return False  # of the torch that runs here
+    if setting == "noise":  # "gaussian:25" is none, "package.module:Class" is
+        return "." in value.partition(":")[0]
+    return is_own_code(value)
 
 
 def from_settings(settings: dict[str, Any], path: Path) -> TrainConfig:

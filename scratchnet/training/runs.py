@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -165,15 +166,16 @@ def _train(
     return Run(out, trainer.history, noisy)
 
 
-def resumable(out: Path) -> TrainConfig:
-    """The configuration of the run in ``out``.
+def resumable(out: Path, **options: Any) -> TrainConfig:
+    """The configuration of the run in ``out``, with a user's options over it, as
+    :func:`~scratchnet.training.config.load_config` takes them.
 
     Raises:
-        ScratchnetError: if there is no run.
+        ScratchnetError: if there is no run, or it needs code that the options do not name.
     """
     if not (out / rundir.CONFIG).is_file():
         raise ScratchnetError(f"there is no run to resume in {out}: it holds no {rundir.CONFIG}")
-    return load_config(out / rundir.CONFIG)
+    return load_config(out / rundir.CONFIG, **options)
 
 
 def settings_of(weights: Path) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,57 @@ def test_trained_evaluated_and_applied(net: Path, cli: Cli) -> None:
     allowed = cli("evaluate", "run", "--data", data, "--model", "net.py", "--json")
     assert allowed.code == 0, allowed.err
     assert ran.exists()
+
+
+def test_a_recorded_name_of_code_runs_nothing_until_it_is_named_here(net: Path, cli: Cli) -> None:
+    data = tiny.data_dir(net.parent / "data", n_val=2)
+    train = ("train", "--data", data, "--epochs", 1, "--out")
+    assert cli(*train, "run", "--model", "net.py").code == 0
+    ran = net.parent / "ran"
+    net.write_text(NET + f"open({str(ran)!r}, 'w').close()\n")
+    for refused in (
+        ("train", "--config", "run/model.safetensors", "--out", "other"),
+        ("train", "--config", "run", "--out", "other"),
+        ("train", "--resume", "--out", "run", "--epochs", 2),
+        ("compare", "--config", "run/config.json", "--out", "other"),
+    ):
+        result = cli(*refused)
+        assert result.code == 1
+        assert "names code to run, model 'net.py'" in result.err
+        assert "--model net.py" in result.err
+    assert not ran.exists()
+    assert not (net.parent / "other").exists()
+    assert cli("train", "--config", "run", "--model", "residual", "--out", "other").code == 0
+    assert not ran.exists()
+    resumed = cli("train", "--resume", "--out", "run", "--epochs", 2, "--model", "net.py")
+    assert resumed.code == 0, resumed.err
+    assert ran.exists()
+    other = cli("train", "--resume", "--out", "run", "--epochs", 3, "--model", "net.py:tiny")
+    assert "leave out --model" in other.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("model", "torch.hub:load"),
+        ("optimizer", "evil:f"),
+        ("optimizer", "torch.optim:sgd.torch.hub.load"),
+        ("schedule", "evil:f"),
+        ("loss", "evil:f"),
+        ("noise", "evil.net:f:3"),
+        ("backend", "evil:f"),
+    ],
+)
+def test_no_setting_of_a_file_runs_code(
+    net: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    (net.parent / "evil.py").write_text("raise SystemError('it ran')\n")
+    monkeypatch.syspath_prepend(net.parent)
+    (net.parent / "config.json").write_text(json.dumps({setting: value}))
+    for command in (("train", "--config", "config.json"), ("train", "--resume", "--out", ".")):
+        result = cli(*command)
+        assert result.code == 1
+        assert f"names code to run, {setting} {value!r}" in result.err
 
 
 NETWORK = """
