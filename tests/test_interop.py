@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from rightlayers import BatchNorm, Embedding, SumAndProduct
+from rightlayers import BatchNorm, Dropout, Embedding, SumAndProduct
 from torch import Tensor, nn
 
 import scratchnet
@@ -325,23 +325,92 @@ def test_conversion_and_state_dicts_reach_the_layer() -> None:
     assert all(p.grad.dtype is torch.float64 for p in wrapped.parameters())
 
 
-def test_modes_reach_the_layer_and_eval_keeps_nothing() -> None:
+def test_modes_reach_the_layer() -> None:
     layer = conv(3, 3, 1)
     wrapped = as_autograd(layer).eval()
     assert not layer.training
-    y = wrapped(torch.ones(1, 3, 2, 2)).sum()
-    with pytest.raises(scratchnet.errors.OrderError, match="eval mode"):
-        y.backward()
     wrapped.train()
-    wrapped(torch.ones(1, 3, 2, 2)).sum().backward()
+    assert layer.training
 
 
-def test_second_derivatives_are_an_error_and_not_wrong() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: models.unet(channels=4, deep=4),
+        Plugin,
+    ],
+)
+def test_gradients_in_eval_mode_are_those_of_what_is_computed_there(make: Any) -> None:
+    layer = make().to(dtype=torch.float64)
+    layer.eval()
+    x = normal((1, 3, 4, 4), torch.float64, 1).requires_grad_()
+    assert torch.autograd.gradcheck(as_autograd(layer), (x,), fast_mode=True)
+    assert not layer.training
+    layer.forward(x)  # and without autograd nothing is kept
+    with pytest.raises(scratchnet.errors.OrderError, match="eval mode"):
+        layer.backward(x)
+
+
+def test_autocast_computes_in_the_dtype_of_the_parameters() -> None:
+    layer = models.noise2noise(generator=generator(0))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), as_autograd(layer), nn.Conv2d(3, 1, 1))
+    x = normal((1, 3, 8, 8), torch.float32, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model[0](x)
+        assert hidden.dtype == torch.bfloat16
+        y = model[1](hidden)
+        torch.testing.assert_close(y, layer.forward(hidden.float()))
+        loss = model(x).float().square().mean()
+        loss.backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_second_derivatives_are_an_error_that_says_so() -> None:
     wrapped = as_autograd(scratchnet.Sigmoid())
     x = torch.ones(1, 1, 2, 2, requires_grad=True)
     (grad,) = torch.autograd.grad(wrapped(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    with pytest.raises(scratchnet.errors.ArgumentError, match=r"Sigmoid .* no second derivatives"):
         grad.sum().backward()
+
+
+class Noisy(scratchnet.Module):
+    """What the compiler must not notice: buffers that change, random numbers, two outputs."""
+
+    stochastic = True
+
+    def __init__(self) -> None:
+        self.norm, self.drop, self.both = BatchNorm(3), Dropout(0.4), SumAndProduct()
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.drop.forward(self.norm.forward(inputs[0]))
+        return self.both.forward(x, inputs[1])
+
+    def backward(self, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        of_x, of_other = self.both.backward(*grad_outputs)
+        return self.norm.backward(self.drop.backward(of_x)), of_other
+
+
+def test_compiled_it_is_one_opaque_operation() -> None:
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        layer = Noisy()
+        model = as_autograd(layer)
+        run: Any = lambda a, b, model=model: model(a * 2, b)  # noqa: E731
+        if compiled:
+            run = torch.compile(run, fullgraph=True, backend="aot_eager")
+        a, b = (normal((2, 3, 4, 5), torch.float32, i).requires_grad_() for i in (1, 2))
+        torch.manual_seed(1)
+        first, second = run(a, b)
+        (first * second).sum().backward()
+        after = torch.rand(1)  # random numbers go on as if nothing had been drawn again
+        parameters = [p.grad for p in model.parameters()]
+        found = [first, second, a.grad, b.grad, *parameters, *layer.buffers(), after]
+        with torch.no_grad():
+            model.eval()
+            found += run(a, b)
+        results.append(found)
+    torch.testing.assert_close(results[1], results[0])
 
 
 def test_a_loss_has_torchs_own_counterpart() -> None:

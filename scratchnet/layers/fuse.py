@@ -171,7 +171,6 @@ class Run:
     def __init__(self, modules: Sequence[Module], tables: _Tables) -> None:
         self.modules = tuple(modules)
         self.layers: list[Module] = []  # those that are stages
-        self.training = modules[0].training
         stages: list[Stage] = []
         at = 0
         for module in modules:
@@ -234,14 +233,14 @@ class Run:
         for layer in self.layers:
             layer._forget_earlier()  # what they keep would be of an earlier input
         y = y.squeeze(0) if one_image else y
-        return y, _Fused(self, back, one_image) if self.training else None
+        return y, _Fused(self, back, one_image) if self.modules[0].keeps else None
 
     def _fused(self, x: Tensor) -> tuple[Tensor, dispatch.Back] | None:
         parameters = [getattr(layer, name) for layer, name, _ in self.parameters]
         if not isinstance(x, Tensor) or x.dim() != 4 or 0 in x.shape[1:]:
             return None
         tensors = (x.detach(), *parameters)
-        options = {"stages": self.stages, "keep": self.training}
+        options = {"stages": self.stages, "keep": self.modules[0].keeps}
         kinds = [t if t is None else (t.shape, t.dtype, t.device, t.layout) for t in tensors]
         kinds.append(dispatch.state(self.backend))
         before, found = self._found

@@ -80,6 +80,7 @@ class Graph(Module):
         parts = self._planned(network)
         values = dict(enumerate(map(_detached, inputs)))
         kept: list[Any] = []
+        keeps = self.keeps
         for part in parts:
             arguments = self._given(part.step.arguments, values)
             options = self._given(part.step.options, values) if part.step.options else {}
@@ -87,11 +88,11 @@ class Graph(Module):
                 if part.chain:
                     part.module.training = self.training
                 y = part.module.forward(*arguments, **options)
-                of_part: Any = mapped(_shape_only, y) if self.training else None
+                of_part: Any = mapped(_shape_only, y) if keeps else None
             else:
                 y, of_part = FUNCTIONS[part.step.function].forward(*arguments, **options)
             values[part.result] = y
-            if self.training:
+            if keeps:
                 kept.append(of_part)
             for number in part.last:
                 del values[number]

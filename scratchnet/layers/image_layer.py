@@ -57,7 +57,7 @@ class ImageLayer(Module):
             return self.forward(x.unsqueeze(0), *rest, **options).squeeze(0)
         check_images(self, x, channels=self.in_channels, axes=self.axes)
         y = self.forward_images(x, *rest, **options)
-        if self.training:
+        if self.keeps:
             self.record.output = y.shape, y.dtype
         return y
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from itertools import count
 from typing import Any
@@ -26,12 +27,30 @@ class _Running(threading.local):
     """Which modules run in this thread, and the number of the pass they run in."""
 
     number = 0
+    keeping = False
 
     def __init__(self) -> None:
         self.modules: set[int] = set()
 
 
 _running = _Running()
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Let forwards keep what backward needs in eval mode, too, in this thread: for who wants the
+    derivative of what a model computes there.
+    """
+    before, _running.keeping = _running.keeping, True
+    try:
+        yield
+    finally:
+        _running.keeping = before
+
+
+def is_keeping() -> bool:
+    """Whether forwards keep what backward needs in eval mode, too."""
+    return _running.keeping
 
 
 class Record:

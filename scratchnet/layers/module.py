@@ -131,11 +131,18 @@ class Module:
         """Keep ``values`` for ``backward``; in eval mode keep nothing, so that inference costs no
         memory. The tensors among them, also in tuples and lists, must not be changed until then.
         """
-        if self.training:
+        if self.keeps:
             if self._history is None or not kept.is_running(self):
                 self._begin()
             assert self._history is not None
             self._history.records[-1].fill(values)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a forward keeps what backward needs: in training mode, and inside
+        ``kept.keeping()``.
+        """
+        return self.training or kept.is_keeping()
 
     @property
     def saved(self) -> tuple[Any, ...]:
@@ -172,7 +179,7 @@ class Module:
 
     def _begin(self) -> None:
         """Open the record of one forward."""
-        if not self.training:
+        if not self.keeps:
             self._history = None
             return
         self._history = kept.following(self._history)
