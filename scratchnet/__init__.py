@@ -17,10 +17,24 @@ if TYPE_CHECKING:
     from scratchnet.layers import build
     from scratchnet.layers.activation import ReLU, Sigmoid
     from scratchnet.layers.containers import Concat, Residual, Sequential
-    from scratchnet.layers.conv import Conv2d, TransposeConv2d
+    from scratchnet.layers.conv import Conv1d, Conv2d, Conv3d
+    from scratchnet.layers.conv_transposed import (
+        ConvTranspose1d,
+        ConvTranspose2d,
+        ConvTranspose3d,
+        TransposeConv2d,
+    )
     from scratchnet.layers.graph import Graph
     from scratchnet.layers.loss import MSE
     from scratchnet.layers.module import Module
+    from scratchnet.layers.resampling import (
+        ChannelShuffle,
+        PixelShuffle,
+        PixelUnshuffle,
+        Upsample,
+        UpsamplingBilinear2d,
+        UpsamplingNearest2d,
+    )
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
     from scratchnet.optim import SGD, Adam, Muon
     from scratchnet.training.checkpoint import load, save
@@ -31,19 +45,30 @@ __all__ = [
     "MSE",
     "SGD",
     "Adam",
+    "ChannelShuffle",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Graph",
     "Module",
     "Muon",
     "NearestUpsampling",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "Residual",
     "ScratchnetError",
     "Sequential",
     "Sigmoid",
     "TransposeConv2d",
+    "Upsample",
     "Upsampling",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "backends",
     "bench",
     "build",
@@ -74,10 +99,21 @@ _HOMES = {
     "ReLU": "layers.activation",
     "Sigmoid": "layers.activation",
     "Concat": "layers.containers",
+    "Conv1d": "layers.conv",
     "Conv2d": "layers.conv",
-    "TransposeConv2d": "layers.conv",
     "Graph": "layers.graph",
+    "Conv3d": "layers.conv",
+    "ConvTranspose1d": "layers.conv_transposed",
+    "ConvTranspose2d": "layers.conv_transposed",
+    "ConvTranspose3d": "layers.conv_transposed",
+    "TransposeConv2d": "layers.conv_transposed",
     "Residual": "layers.containers",
+    "ChannelShuffle": "layers.resampling",
+    "PixelShuffle": "layers.resampling",
+    "PixelUnshuffle": "layers.resampling",
+    "Upsample": "layers.resampling",
+    "UpsamplingBilinear2d": "layers.resampling",
+    "UpsamplingNearest2d": "layers.resampling",
     "NearestUpsampling": "layers.upsampling",
     "Upsampling": "layers.upsampling",
     "MSE": "layers.loss",

@@ -40,8 +40,13 @@ def assert_equal_networks(ours: scratchnet.Module, theirs: nn.Module, x: Tensor)
 OURS = {
     "conv": lambda: conv(3, 4, (3, 2), stride=(1, 2), padding=(2, 1), dilation=2),
     "groups": lambda: conv(3, 6, 3, groups=3, bias=False),
+    "uneven": lambda: conv(3, 4, (2, 5), padding="same", padding_mode="reflect"),
     "transposed": lambda: scratchnet.TransposeConv2d(3, 4, 3, 2, 1, (1, 0), dilation=(1, 2)),
-    "nearest": lambda: scratchnet.NearestUpsampling((2, 3)),
+    "nearest": lambda: scratchnet.Upsample(scale_factor=(2, 3)),
+    "bicubic": lambda: scratchnet.Upsample((5, 14), mode="bicubic", align_corners=True),
+    "bilinear": lambda: scratchnet.UpsamplingBilinear2d(scale_factor=1.5),
+    "unshuffle": lambda: scratchnet.PixelUnshuffle(2),
+    "channels": lambda: scratchnet.ChannelShuffle(3),
     "upsampling": lambda: scratchnet.Upsampling(3, 4, 3, (3, 2), 2, 1, bias=False),
     "relu": lambda: scratchnet.ReLU(),
     "sigmoid": lambda: scratchnet.Sigmoid(),
@@ -112,19 +117,32 @@ def test_the_loss() -> None:
 
 
 TORCH = {
-    "same": (lambda: nn.Conv2d(3, 4, (3, 5), padding="same", dilation=(2, 1)), "padding=(2, 2)"),
-    "valid": (lambda: nn.Conv2d(3, 4, 3, padding="valid"), "padding=(0, 0)"),
+    "same": (lambda: nn.Conv2d(3, 4, (3, 5), padding="same", dilation=(2, 1)), "padding='same'"),
+    "valid": (lambda: nn.Conv2d(3, 4, 3, padding="valid"), "padding='valid'"),
     "inplace": (lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(inplace=True)), "ReLU()"),
-    "exact": (lambda: nn.Upsample(scale_factor=3, mode="nearest-exact"), "NearestUpsampling"),
-    "UpsamplingNearest2d": (lambda: nn.UpsamplingNearest2d(scale_factor=2), "scale_factor=(2, 2)"),
+    "exact": (lambda: nn.Upsample(scale_factor=3, mode="nearest-exact"), "mode='nearest-exact'"),
+    "UpsamplingNearest2d": (lambda: nn.UpsamplingNearest2d(size=(3, 8)), "UpsamplingNearest2d("),
+    "nearest of a layer": (lambda: to_torch(scratchnet.NearestUpsampling((2, 3))), "Upsample("),
     "identity": (lambda: nn.Sequential(nn.Identity(), nn.Conv2d(3, 1, 1)), "Identity()"),
     "merged": (
         lambda: nn.Sequential(nn.Sigmoid(), nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3)),
         "(1): Upsampling(",
     ),
+    "merged with padding": (
+        lambda: nn.Sequential(
+            nn.UpsamplingNearest2d(scale_factor=2), nn.Conv2d(3, 4, 3, padding="same")
+        ),
+        "Upsampling(",
+    ),
+    "not merged with a mirror": (
+        lambda: nn.Sequential(
+            nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")
+        ),
+        "(0): Upsample(",
+    ),
     "not merged": (
         lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 6, 3, groups=3)),
-        "(0): NearestUpsampling(",
+        "(0): Upsample(",
     ),
 }
 
@@ -152,14 +170,7 @@ UNSUPPORTED = {
     "BatchNorm2d": lambda: nn.BatchNorm2d(3),
     "Own": lambda: Own(3, 3, 1),
     "ParametrizedConv2d": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)),
-    "padding_mode='reflect', expected 'zeros'": lambda: nn.Conv2d(
-        3, 3, 3, padding=1, padding_mode="reflect"
-    ),
-    "pads one side more": lambda: nn.Conv2d(3, 3, 2, padding="same"),
-    "mode='bilinear', expected 'nearest'": lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
-    "size=8, expected a scale_factor": lambda: nn.Upsample(size=8),
-    "scale_factor=1.5, expected": lambda: nn.Upsample(scale_factor=1.5),
-    "scale_factor=(2.0, 2.0, 2.0), expected": lambda: nn.Upsample(scale_factor=(2, 2, 2)),
+    "mode to be one of": lambda: nn.Upsample(scale_factor=2, mode="area"),
     "it has hooks": hooked,
 }
 
@@ -177,7 +188,7 @@ def test_one_error_names_all_unsupported_modules() -> None:
         nn.Conv2d(3, 4, 3),
         nn.BatchNorm2d(4),
         nn.Sequential(nn.ReLU(), nn.Dropout3d()),
-        TorchResidual(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")),
+        TorchResidual(nn.Upsample(scale_factor=1, mode="area")),
         TorchConcat(nn.Sequential(nn.GELU())),
     )
     with pytest.raises(scratchnet.errors.ArgumentError) as caught:
@@ -186,7 +197,7 @@ def test_one_error_names_all_unsupported_modules() -> None:
     for place in (
         "1 (BatchNorm2d)",
         "2.1 (Dropout3d)",
-        "3.body (Conv2d): padding_mode",
+        "3.body (Upsample): Upsample expects mode",
         "4.body.0 (GELU)",
     ):
         assert place in message

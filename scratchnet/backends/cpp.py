@@ -17,6 +17,7 @@ from torch import Tensor
 from scratchnet import ops
 from scratchnet.backends.base import Backend
 from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from scratchnet.ops.conv3d import by_frames, conv3d, conv3d_input_grad
 from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.graph import Stages, graph
 from scratchnet.ops.op import Gradients, Needs, Verdict
@@ -201,6 +202,15 @@ conv2d_weight_grad.implement(
     "cpp", forward=_weight_grad_forward, backward=_weight_grad_backward, supports=supports,
     how=_weight_grad_how,
 )  # fmt: skip
+
+# -- 3-D, by 2-D convolutions of frames ------------------------------------------------------------
+
+for _op, _by_frames in zip(
+    (conv3d, conv3d_input_grad), by_frames(conv2d.implementations["cpp"]), strict=True
+):
+    _op.implement(
+        "cpp", forward=_by_frames.forward, backward=_by_frames.backward, supports=supports, how=how
+    )
 
 # -- upsampling ------------------------------------------------------------------------------------
 

@@ -47,7 +47,9 @@ def torch_class(name: str) -> Any:
 
 
 def counterparts() -> dict[type[nn.Module], type[Module]]:
-    """Return {torch's class: the layer or loss that names it}, the project's own first."""
+    """Return {torch's class: the layer or loss that names it}, the project's own first, and one of
+    the same name before all others.
+    """
     found: dict[type[nn.Module], type[Module]] = {}
     for registry in (layers.registry, loss.registry):
         for name in sorted(registry.names(), key=lambda name: not _builtin(registry, name)):
@@ -56,7 +58,9 @@ def counterparts() -> dict[type[nn.Module], type[Module]]:
             except PluginError:  # a broken plugin is no concern of those who do not use it
                 continue
             for torch_name in vars(kind).get("torch_names", ()):
-                found.setdefault(torch_class(torch_name), kind)
+                torchs = torch_class(torch_name)
+                if torchs not in found or (name == torchs.__name__ and _builtin(registry, name)):
+                    found[torchs] = kind
     return found
 
 

@@ -14,7 +14,8 @@ from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.fold import folded
 from scratchnet.layers.module import Module
-from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+from scratchnet.layers.resampling import Upsample
+from scratchnet.layers.upsampling import Upsampling
 
 T = TypeVar("T", bound=Module)
 
@@ -109,20 +110,22 @@ def _chain(layers: list[Module]) -> Module:
     """Return layers in a row, each nearest upsampling merged with the convolution behind it."""
     row: list[Module] = []
     for layer in layers:
-        if row and type(row[-1]) is NearestUpsampling and type(layer) is Conv2d:
-            merged = _merged(row[-1], layer)
-            row[-1:] = [merged] if merged else [row[-1], layer]
+        before = row[-1] if row else None
+        if isinstance(before, Upsample) and type(layer) is Conv2d:
+            merged = _merged(before.whole_factors, layer)
+            row[-1:] = [merged] if merged else [before, layer]
         else:
             row.append(layer)
     # The pair that to_torch makes of an Upsampling is the Upsampling again, not a row of one.
     return row[0] if len(layers) == 2 and type(row[0]) is Upsampling else Sequential(*row)
 
 
-def _merged(nearest: NearestUpsampling, conv: Conv2d) -> Upsampling | None:
-    arguments = conv.config()
-    if arguments.pop("groups") != 1:
+def _merged(factors: tuple[int, ...] | None, conv: Conv2d) -> Upsampling | None:
+    if factors is None or conv.groups != 1 or conv.pads_first:
         return None
-    return _filled(Upsampling(**arguments, scale_factor=nearest.scale_factor), conv)
+    arguments = conv.config() | conv.options  # padding in numbers
+    del arguments["groups"]
+    return _filled(Upsampling(**arguments, scale_factor=factors), conv)
 
 
 def _filled(layer: T, source: nn.Module | Module) -> T:

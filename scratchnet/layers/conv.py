@@ -1,28 +1,34 @@
-"""Convolution and transposed convolution: each is the other with forward and backward exchanged.
+"""Convolutions of sequences, images and volumes.
 
-In the formulas a convolution is the linear map A_W: y = A_W x. Source, for both layers: Dumoulin
-and Visin, "A guide to convolution arithmetic for deep learning" (2016), chapter 4.
+In the formulas a convolution is the linear map A_W: y = A_W x + b. Source: Dumoulin and Visin, "A
+guide to convolution arithmetic for deep learning" (2016), chapters 2 and 4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
-from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.errors import ArgumentError
 from scratchnet.layers import init
-from scratchnet.layers.checks import pair, positive
+from scratchnet.layers.checks import positive, sizes
 from scratchnet.layers.image_layer import ImageLayer
 from scratchnet.layers.parameter import Parameter
-from scratchnet.ops.conv import conv2d, conv2d_input_grad
+from scratchnet.ops.conv import conv2d
+from scratchnet.ops.conv3d import conv3d
 from scratchnet.ops.op import Op
+from scratchnet.ops.pad import pad
 
 IntOrPair = int | Sequence[int]
+Ints = tuple[int, ...]
+_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate",
+          "circular": "circular"}  # fmt: skip
+"""{torch.nn's name of a way to pad: that of the operation}"""
 
 
 class Convolution(ImageLayer):
@@ -33,6 +39,7 @@ class Convolution(ImageLayer):
     bias: Parameter | None
     grad_bias: Tensor | None
     in_channels: int
+    padding: Any  # numbers; of those that pad by name also that
 
     def __init__(
         self,
@@ -59,15 +66,15 @@ class Convolution(ImageLayer):
                 f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = pair(name, "kernel_size", kernel_size, least=1)
-        self.stride = pair(name, "stride", stride, least=1)
-        self.padding = pair(name, "padding", padding, least=0)
-        self.dilation = pair(name, "dilation", dilation, least=1)
+        self.kernel_size = self._sizes("kernel_size", kernel_size, least=1)
+        self.stride = self._sizes("stride", stride, least=1)
+        self.padding = self._zeros = self._sizes("padding", padding, least=0)
+        self.dilation = self._sizes("dilation", dilation, least=1)
         self.backend = backend
 
         rows, columns = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         shape = (rows, columns // groups, *self.kernel_size)
-        fan_in = shape[1] * shape[2] * shape[3]
+        fan_in = torch.Size(shape[1:]).numel()
         weight = init.uniform_fan_in(shape, fan_in, generator=generator, dtype=dtype, device=device)
         self.add_parameter("weight", weight)
         offset = None
@@ -77,13 +84,17 @@ class Convolution(ImageLayer):
             )
         self.add_parameter("bias", offset)
 
+    def _sizes(self, name: str, value: IntOrPair, *, least: int) -> Ints:
+        """Return an argument as one number for each axis of the image."""
+        return sizes(type(self).__name__, name, value, self._rank - 1, least=least)
+
     @property
     def options(self) -> dict[str, Any]:
         """The options of the layer's operation."""
         return {
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
+            "stride": self._pair(self.stride, 1),
+            "padding": self._pair(self._zeros, 0),
+            "dilation": self._pair(self.dilation, 1),
             "groups": self.groups,
         }
 
@@ -100,57 +111,134 @@ class Convolution(ImageLayer):
             "bias": self.bias is not None,
         }
 
-    @classmethod
-    def from_torch_config(cls, module: Any) -> dict[str, Any]:
-        """Return the arguments of torch's module; ``padding="same"`` as numbers.
+    # A sequence is an image of one row: (N, C, L) <-> (N, C, 1, L). Neither way copies.
 
-        Raises:
-            ArgumentError: it pads with something else than zeros, or more on one side.
-        """
-        if module.padding_mode != "zeros":
-            raise ArgumentError(f"padding_mode={module.padding_mode!r}, expected 'zeros'")
-        padding = module.padding
-        if padding == "valid":
-            padding = 0
-        elif padding == "same":
-            sizes = zip(module.kernel_size, module.dilation, strict=True)
-            down, across = (d * (k - 1) for k, d in sizes)
-            if down % 2 or across % 2:
-                raise ArgumentError(
-                    f"padding='same' with kernel_size={module.kernel_size} and "
-                    f"dilation={module.dilation} pads one side more than the other, expected the "
-                    "same on both"
-                )
-            padding = down // 2, across // 2
-        return {**super().from_torch_config(module), "padding": padding}
+    def _image(self, tensor: Tensor) -> Tensor:
+        return tensor.unsqueeze(2) if self._rank == 2 else tensor
 
-    def _run(self, op: Op, x: Tensor) -> Tensor:
-        y, back = dispatch.run(op, x, self.weight, self.bias, backend=self.backend, **self.options)
-        self.save(back)
-        result: Tensor = y
-        return result
+    def _sequence(self, image: Tensor) -> Tensor:
+        return image.squeeze(2) if self._rank == 2 else image
+
+    def _pair(self, values: Ints, of_one_row: int) -> Ints:
+        return (of_one_row, *values) if self._rank == 2 else values
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _run(self, op: Op, x: Tensor) -> tuple[Tensor, dispatch.Back]:
+        y, back = dispatch.run(
+            op,
+            self._image(x),
+            self._image(self.weight),
+            self.bias,
+            backend=self.backend,
+            **self.options,
+        )
+        return self._sequence(y), back
 
     def backward_images(self, grad_y: Tensor) -> Tensor:
         """y is linear in each of x, W and b, so each gradient is the adjoint of that linear map.
 
         The formulas stand beside the operation, in scratchnet/ops.
         """
-        (back,) = self.saved
-        grad_x, grad_weight, grad_bias = back(grad_y)
+        back, *unpad = self.saved
+        grad_x, grad_weight, grad_bias = back(self._image(grad_y))
         self._accumulate(grad_weight, grad_bias)
         assert grad_x is not None
-        result: Tensor = grad_x
-        return result
+        grad_x = self._sequence(grad_x)
+        return unpad[0](grad_x)[0] if unpad else grad_x
 
     def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
         if grad_weight is not None:
-            self.grad_weight += grad_weight
+            self.grad_weight += self._sequence(grad_weight)
         if self.grad_bias is not None and grad_bias is not None:
             self.grad_bias += grad_bias
 
 
-class Conv2d(Convolution):
-    """2-D cross-correlation with a bias, as torch.nn.Conv2d with zero padding.
+class _Direct(Convolution):
+    """Conv1d, Conv2d and Conv3d: one constructor, one forward."""
+
+    op: ClassVar[Op] = conv2d
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        backend: str | Backend | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if isinstance(padding, str) and padding not in ("valid", "same"):
+            raise ArgumentError(
+                f"{name} expects padding to be whole numbers, 'valid' or 'same'; got {padding!r}"
+            )
+        if padding_mode not in _MODES:
+            raise ArgumentError(
+                f"{name} expects padding_mode to be one of {', '.join(_MODES)}; "
+                f"got {padding_mode!r}"
+            )
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            0 if isinstance(padding, str) else padding,
+            dilation,
+            groups,
+            bias,
+            backend=backend,
+            generator=generator,
+            dtype=dtype,
+            device=device,
+        )
+        self.padding_mode = padding_mode
+        before = after = self._zeros
+        if isinstance(padding, str):
+            self.padding = padding
+        if padding == "same":
+            if max(self.stride) > 1:
+                raise ArgumentError(
+                    f"{name} expects a stride of 1 where padding='same', got {self.stride}"
+                )
+            both = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+            before, after = tuple(n // 2 for n in both), tuple(n - n // 2 for n in both)
+        # Zeros, as many on both sides, are the operation's own; all else is put around x before.
+        self._zeros = before if padding_mode == "zeros" else (0,) * len(before)
+        rest = [(b - z, a - z) for b, a, z in zip(before, after, self._zeros, strict=True)]
+        self._around = tuple(n for pair in reversed(rest) for n in pair)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments that define the layer."""
+        mode = {} if self.padding_mode == "zeros" else {"padding_mode": self.padding_mode}
+        return {**super().config(), **mode}
+
+    @property
+    def pads_first(self) -> bool:
+        """Whether it is more than its operation: whether something is put around x before."""
+        return any(self._around)
+
+    def forward_images(self, x: Tensor) -> Tensor:
+        """y = A_W P x + b, where P pads; see scratchnet.ops.conv and scratchnet.ops.pad."""
+        unpad: list[dispatch.Back] = []
+        if self.pads_first:
+            options = {"padding": self._around, "mode": _MODES[self.padding_mode]}
+            x, *unpad = dispatch.run(pad, x, backend=self.backend, **options)
+        y, back = self._run(self.op, x)
+        self.save(back, *unpad)
+        return y
+
+
+class Conv2d(_Direct):
+    """2-D cross-correlation with a bias.
 
     y[n,o,i,j] = b[o] + Σ_{c,u,v} W[o,c,u,v] · x[n, c, i·stride − padding + u·dilation, j·…]
 
@@ -163,10 +251,13 @@ class Conv2d(Convolution):
         out_channels: O.
         kernel_size: an int, or a pair (vertical, horizontal), like stride, padding, dilation.
         stride: step between the places where the kernel is applied.
-        padding: zeros added on every side.
+        padding: rows and columns added on every side; or ``"same"``: as many as keep the size, the
+            odd one below and at the right (without stride only); or ``"valid"``: none.
         dilation: step between the kernel's own elements.
         groups: G: output group g depends on input group g only; divides C and O.
         bias: whether to add b.
+        padding_mode: what is added: ``"zeros"``, ``"reflect"`` (mirrored at the border's pixel),
+            ``"replicate"`` (the border's pixel) or ``"circular"`` (the other side).
         backend: name or object of the backend for this layer; None for the selected one.
         generator: source of the initial values, U(−√k, √k) with k = groups / (C · K_h · K_w).
         dtype: floating-point; torch's default dtype if None.
@@ -183,177 +274,51 @@ class Conv2d(Convolution):
         """Return a small one, and an input for it."""
         return cls(4, 6, (3, 2), (2, 1), (1, 2), (1, 2), groups=2), init.example_images()
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        dilation: IntOrPair = 1,
-        groups: int = 1,
-        bias: bool = True,
-        *,
-        backend: str | Backend | None = None,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            backend=backend,
-            generator=generator,
-            dtype=dtype,
-            device=device,
-        )
 
-    def forward_images(self, x: Tensor) -> Tensor:
-        """y = A_W x + b; see scratchnet.ops.conv."""
-        return self._run(conv2d, x)
+class Conv1d(_Direct):
+    """1-D cross-correlation with a bias, computed as that of images of one row.
 
+    y[n,o,i] = b[o] + Σ_{c,u} W[o,c,u] · x[n, c, i·stride − padding + u·dilation]
 
-class TransposeConv2d(Convolution):
-    """Transposed 2-D convolution with a bias, as torch.nn.ConvTranspose2d: y = A_Wᵀ x + b.
+    Input (N, in_channels, L) or (in_channels, L); output (N, out_channels, L_out), batch axis as in
+    the input, L_out = (L + 2·padding − dilation·(kernel_size−1) − 1) // stride + 1. The weight is
+    (out_channels, in_channels/groups, K).
 
-    Input (N, in_channels, H, W) or (in_channels, H, W); output (N, out_channels, H_out, W_out),
-    H_out = (H − 1)·stride − 2·padding + dilation·(kernel_size−1) + output_padding + 1. The weight
-    is (in_channels, out_channels/groups, K_h, K_w): that of the convolution whose adjoint this is.
-
-    Args:
-        in_channels: C.
-        out_channels: O.
-        kernel_size: an int, or a pair (vertical, horizontal), like the next three and dilation.
-        stride: step, in the output, between the places where the kernel is added.
-        padding: rows and columns cut off on every side of the output.
-        output_padding: rows and columns added at the bottom and right; below stride or dilation.
-        groups: G: output group g depends on input group g only; divides C and O.
-        bias: whether to add b.
-        dilation: step between the kernel's own elements.
-        backend: name or object of the backend for this layer; None for the selected one.
-        generator: source of the initial values, U(−√k, √k) with k = groups / (O · K_h · K_w).
-        dtype: floating-point; torch's default dtype if None.
-        device: where the parameters live.
+    Args: as Conv2d's, for one axis: an int, or a row of one.
 
     Raises:
         ArgumentError: an argument is outside its range.
     """
 
-    torch_names = ("torch.nn.ConvTranspose2d",)
+    axes = "L"
+    torch_names = ("torch.nn.Conv1d",)
 
     @classmethod
-    def example(cls) -> tuple[TransposeConv2d, Tensor]:
+    def example(cls) -> tuple[Conv1d, Tensor]:
         """Return a small one, and an input for it."""
-        return cls(4, 6, (3, 2), (2, 1), (1, 2), (1, 0), groups=2), init.example_images()
+        return cls(4, 6, 3, 2, 1, 2, groups=2), init.example_images(cls.axes)
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: IntOrPair,
-        stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
-        output_padding: IntOrPair = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: IntOrPair = 1,
-        *,
-        backend: str | Backend | None = None,
-        generator: torch.Generator | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            transposed=True,
-            backend=backend,
-            generator=generator,
-            dtype=dtype,
-            device=device,
-        )
-        self.output_padding = pair("TransposeConv2d", "output_padding", output_padding, least=0)
-        limits = [max(s, d) for s, d in zip(self.stride, self.dilation, strict=True)]
-        if any(extra >= limit for extra, limit in zip(self.output_padding, limits, strict=True)):
-            raise ArgumentError(
-                "TransposeConv2d expects output_padding smaller than stride or dilation, "
-                f"got output_padding={self.output_padding}, stride={self.stride}, "
-                f"dilation={self.dilation}"
-            )
 
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments that define the layer."""
-        return {**super().config(), "output_padding": self.output_padding}
+class Conv3d(_Direct):
+    """3-D cross-correlation with a bias.
 
-    def forward_images(self, x: Tensor) -> Tensor:
-        """y = A_Wᵀ x + b: the input gradient of the convolution with this weight."""
-        x = self._complete(x)
-        y, back = dispatch.run(
-            conv2d_input_grad,
-            x,
-            self.weight,
-            backend=self.backend,
-            input_size=self._output_size(x),
-            **self.options,
-        )
-        self.save(back)
-        result: Tensor = y if self.bias is None else y + self.bias.view(-1, 1, 1)
-        return result
+    y[n,o,h,i,j] = b[o] + Σ_{c,t,u,v} W[o,c,t,u,v] · x[n, c, h·stride − padding + t·dilation, i·…]
 
-    def backward_images(self, grad_y: Tensor) -> Tensor:
-        """∂L/∂x = A_W ∂L/∂y;  ∂L/∂W as the convolution's;  ∂L/∂b = Σ_{n,i,j} ∂L/∂y.
+    Input (N, in_channels, D, H, W) or (in_channels, D, H, W); output (N, out_channels, D_out,
+    H_out, W_out), batch axis as in the input, each size as Conv2d's. The weight is
+    (out_channels, in_channels/groups, K_d, K_h, K_w).
 
-        In the convolution, of which this is the adjoint, ∂L/∂y here is the input and x the
-        gradient of the output.
-        """
-        (back,) = self.saved
-        grad_x, grad_weight = back(grad_y)
-        self._accumulate(grad_weight, None if self.bias is None else grad_y.sum((0, 2, 3)))
-        assert grad_x is not None
-        below, right = self._missing
-        result: Tensor = grad_x[:, :, : grad_x.shape[2] - below, : grad_x.shape[3] - right]
-        return result
+    Args: as Conv2d's, for three axes: an int, or three of them (depth, vertical, horizontal).
 
-    @property
-    def _missing(self) -> tuple[int, int]:
-        """Rows and columns that output_padding ≥ stride adds to the output of A_W."""
-        (down, across), (extra_h, extra_w) = self.stride, self.output_padding
-        return extra_h // down, extra_w // across
+    Raises:
+        ArgumentError: an argument is outside its range.
+    """
 
-    def _complete(self, x: Tensor) -> Tensor:
-        """Append the missing rows and columns, as zeros: A_W then maps the output to this size."""
-        below, right = self._missing
-        return torch.constant_pad_nd(x, (0, right, 0, below)) if below or right else x
+    axes = "D, H, W"
+    op = conv3d
+    torch_names = ("torch.nn.Conv3d",)
 
-    def _output_size(self, completed: Tensor) -> tuple[int, int]:
-        rows, columns = (
-            (n - missing - 1) * s - 2 * p + d * (k - 1) + extra + 1
-            for n, missing, s, p, d, k, extra in zip(
-                completed.shape[2:],
-                self._missing,
-                self.stride,
-                self.padding,
-                self.dilation,
-                self.kernel_size,
-                self.output_padding,
-                strict=True,
-            )
-        )
-        if rows < 1 or columns < 1:
-            raise ShapeError(
-                f"TransposeConv2d: a {completed.shape[2]}x{completed.shape[3]} input would give a "
-                f"{rows}x{columns} output: use larger images or less padding"
-            )
-        return rows, columns
+    @classmethod
+    def example(cls) -> tuple[Conv3d, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(4, 6, (2, 3, 2), (2, 1, 1), (1, 0, 2), groups=2), init.example_images(cls.axes)

@@ -115,6 +115,8 @@ def _signature(module: Module, tables: _Tables, written: dict[type, bool]) -> _S
         written[kind] = tables.methods.get(kind) == _methods(kind)
     if not written[kind] or not vars(module).keys().isdisjoint(_METHODS):
         return None
+    if getattr(module, "pads_first", False):  # more than the operation of its stage
+        return None
     own = (module, module.training, getattr(module, "backend", ...))
     if kind in tables.stages:
         return (own,)

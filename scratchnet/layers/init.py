@@ -10,10 +10,10 @@ from torch import Tensor
 
 def example_images(axes: str = "H, W") -> Tensor:
     """Return what an ``example()`` puts in: rectangles of four channels, always the same; with
-    ``axes`` "L" signals.
+    ``axes`` "L" signals, with "D, H, W" volumes.
     """
-    images = torch.randn((2, 4, 7, 5), generator=torch.Generator().manual_seed(0))
-    return {"H, W": images, "L": images.flatten(2)}[axes]
+    size = {"L": (35,), "H, W": (7, 5), "D, H, W": (5, 6, 4)}[axes]
+    return torch.randn((2, 4, *size), generator=torch.Generator().manual_seed(0))
 
 
 def uniform_fan_in(

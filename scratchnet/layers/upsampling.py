@@ -9,7 +9,6 @@ from torch import Tensor
 
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
-from scratchnet.errors import ArgumentError
 from scratchnet.layers import init
 from scratchnet.layers.checks import pair
 from scratchnet.layers.conv import Conv2d, Convolution, IntOrPair
@@ -31,7 +30,7 @@ class NearestUpsampling(ImageLayer):
         ArgumentError: scale_factor is not a whole number of at least 1.
     """
 
-    torch_names = ("torch.nn.Upsample", "torch.nn.UpsamplingNearest2d")
+    torch_names = ("torch.nn.Upsample",)
 
     @classmethod
     def example(cls) -> tuple[NearestUpsampling, Tensor]:
@@ -41,24 +40,6 @@ class NearestUpsampling(ImageLayer):
     def to_torch_config(self) -> dict[str, Any]:
         """Return the arguments of torch.nn.Upsample."""
         return {"scale_factor": tuple(map(float, self.scale_factor)), "mode": "nearest"}
-
-    @classmethod
-    def from_torch_config(cls, module: Any) -> dict[str, Any]:
-        """Return the arguments of torch's module.
-
-        Raises:
-            ArgumentError: it is not nearest, or not by whole factors.
-        """
-        # for whole factors nearest-exact picks the same pixels as nearest
-        if module.mode not in ("nearest", "nearest-exact"):
-            raise ArgumentError(f"mode={module.mode!r}, expected 'nearest'")
-        factor = module.scale_factor
-        if factor is None:
-            raise ArgumentError(f"size={module.size}, expected a scale_factor")
-        factors = factor if isinstance(factor, tuple) else (factor, factor)
-        if len(factors) != 2 or any(f != int(f) or f < 1 for f in factors):
-            raise ArgumentError(f"scale_factor={factor}, expected one or two whole numbers")
-        return {"scale_factor": tuple(map(int, factors))}
 
     def __init__(self, scale_factor: IntOrPair, *, backend: str | Backend | None = None) -> None:
         self.scale_factor = pair("NearestUpsampling", "scale_factor", scale_factor, least=1)
@@ -164,4 +145,6 @@ class Upsampling(Convolution):
 
     def forward_images(self, x: Tensor) -> Tensor:
         """y = A_W U x + b, with U the nearest upsampling and A_W the convolution."""
-        return self._run(upsample_conv2d, x)
+        y, back = self._run(upsample_conv2d, x)
+        self.save(back)
+        return y

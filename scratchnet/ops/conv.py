@@ -67,24 +67,30 @@ def _backward(
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, *, groups: int, **steps: Pair) -> Shape:
     check_rank("conv2d", "x", x, "N, C, H, W")
     check_rank("conv2d", "weight", weight, "O, C/G, Kh, Kw")
-    _check_groups(x.shape[1], weight, groups)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ShapeError(
-            f"conv2d expects a bias of {weight.shape[0]} numbers, got {tuple(bias.shape)}"
-        )
+    check_groups("conv2d", x.shape[1], weight, groups)
+    check_bias("conv2d", weight, bias)
     size = output_size("conv2d", sides(x), kernel_size=sides(weight), **steps)
     return x.shape[0], weight.shape[0], *size
 
 
-def _check_groups(channels: int, weight: Tensor, groups: int) -> None:
+def check_groups(op: str, channels: int, weight: Tensor, groups: int) -> None:
+    """Raise ArgumentError or ShapeError unless the groups divide the channels as weight says."""
     o, c_per_group = weight.shape[:2]
     if groups < 1:
-        raise ArgumentError(f"conv2d expects at least 1 group, got groups={groups}")
+        raise ArgumentError(f"{op} expects at least 1 group, got groups={groups}")
     if channels != c_per_group * groups or o % groups:
         raise ShapeError(
-            f"conv2d: {channels} channels do not fit the weight {tuple(weight.shape)} with "
+            f"{op}: {channels} channels do not fit the weight {tuple(weight.shape)} with "
             f"{groups} groups: expected groups · weight.shape[1] of them, and weight.shape[0] "
             "divisible by groups"
+        )
+
+
+def check_bias(op: str, weight: Tensor, bias: Tensor | None) -> None:
+    """Raise ShapeError unless there is a bias for each out-channel, or none at all."""
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ShapeError(
+            f"{op} expects a bias of {weight.shape[0]} numbers, got {tuple(bias.shape)}"
         )
 
 
@@ -134,7 +140,7 @@ def _input_grad_check(
     check_rank("conv2d_input_grad", "grad_y", grad_y, "N, O, H_out, W_out")
     check_rank("conv2d_input_grad", "weight", weight, "O, C/G, Kh, Kw")
     channels = weight.shape[1] * max(groups, 1)
-    _check_groups(channels, weight, groups)
+    check_groups("conv2d_input_grad", channels, weight, groups)
     size = output_size("conv2d_input_grad", input_size, kernel_size=sides(weight), **steps)
     if grad_y.shape[1:] != (weight.shape[0], *size):
         raise ShapeError(

@@ -18,7 +18,7 @@ import torch
 from scratchnet.errors import ShapeError
 from scratchnet.ops.op import LAYOUTS
 from scratchnet.ops.op import Case as OpCase
-from scratchnet.ops.window import Pair, output_size
+from scratchnet.ops.window import Pair, output_size, output_sizes
 
 
 @dataclass(frozen=True)
@@ -355,6 +355,65 @@ def weight_grad_cases() -> list[OpCase]:
         OpCase(((2, 6, 4, 3), x), options, error="expects grad_y"),
         OpCase((grad_y, x), {**options, "groups": 4}, error="groups"),
         OpCase((grad_y, x), {**options, "kernel_size": (9, 2)}, error="smaller than"),
+    ]
+
+
+_VOLUMES: list[tuple[tuple[int, ...], int, dict[str, Any]]] = [
+    # (N, C, D, H, W), out-channels, and kernel, stride, padding, dilation, groups
+    ((1, 1, 1, 1, 1), 1, {"kernel": (1, 1, 1)}),
+    ((0, 3, 4, 5, 3), 2, {"kernel": (3, 3, 2), "padding": (1, 1, 0)}),
+    ((2, 3, 5, 4, 6), 4, {"kernel": (3, 3, 3), "padding": (1, 1, 1)}),
+    ((2, 4, 5, 7, 3), 6, {"kernel": (2, 3, 1), "stride": (2, 1, 3), "groups": 2}),
+    ((1, 3, 7, 5, 4), 2, {"kernel": (3, 2, 2), "dilation": (2, 1, 2), "padding": (2, 0, 1)}),
+    ((2, 3, 6, 3, 5), 3, {"kernel": (4, 1, 3), "stride": (3, 2, 1), "groups": 3}),
+    ((1, 2, 3, 4, 4), 3, {"kernel": (1, 3, 3), "padding": (2, 1, 3), "stride": (2, 1, 2)}),
+    ((3, 5, 2, 9, 8), 17, {"kernel": (2, 3, 3), "padding": (0, 1, 1), "bias": False}),
+]
+
+
+def _volume_calls(make: Any) -> list[OpCase]:
+    usual = {"stride": (1, 1, 1), "padding": (0, 0, 0), "dilation": (1, 1, 1), "groups": 1}
+    calls = []
+    for i, (x, o, given) in enumerate(_VOLUMES):
+        options = {**usual, **given}
+        kernel, bias = options.pop("kernel"), options.pop("bias", True)
+        steps = {name: options[name] for name in ("stride", "padding", "dilation")}
+        y = (x[0], o, *output_sizes("conv3d", x[2:], kernel_size=kernel, **steps))
+        weight = (o, x[1] // options["groups"], *kernel)
+        call = make(x, weight, (o,) if bias else None, y, options)
+        calls.append(replace(call, few=2 <= i <= 5))
+        if i == 2:  # small enough for all of them
+            calls += [replace(call, layout=layout) for layout in LAYOUTS[1:]]
+    return calls
+
+
+def conv3d_cases() -> list[OpCase]:
+    """Return the grid of conv3d, and calls that it must refuse."""
+    x, weight, options = (2, 4, 3, 6, 5), (6, 2, 2, 3, 2), {"groups": 2}
+    return [
+        *_volume_calls(lambda x, w, b, y, options: OpCase((x, w, b), options)),
+        OpCase((x[1:], weight, (6,)), options, error="N, C, D, H, W"),
+        OpCase(((2, 3, 3, 6, 5), weight, (6,)), options, error="channels"),
+        OpCase((x, weight, (5,)), options, error="bias of 6"),
+        OpCase(((2, 4, 1, 6, 5), weight, (6,)), options, error="smaller than"),
+        OpCase((x, weight, (6,)), {**options, "stride": (0, 1, 1)}, error="at least 1"),
+        OpCase((x, weight), options, dtypes=(torch.int64, torch.float32), error="floating-point"),
+    ]
+
+
+def conv3d_input_grad_cases() -> list[OpCase]:
+    """Return the grid of conv3d_input_grad, and calls that it must refuse."""
+
+    def call(x: Any, weight: Any, bias: Any, y: Any, options: dict[str, Any]) -> OpCase:
+        return OpCase((y, weight), {**options, "input_size": x[2:]})
+
+    y, weight, options = (2, 6, 2, 4, 4), (6, 2, 2, 3, 2), {"groups": 2, "input_size": (3, 6, 5)}
+    return [
+        *_volume_calls(call),
+        OpCase((y[1:], weight), options, error="N, O"),
+        OpCase(((2, 6, 3, 4, 4), weight), options, error="expects grad_y"),
+        OpCase((y, weight), {**options, "groups": 4}, error="groups"),
+        OpCase((y, weight), {**options, "input_size": (1, 1, 1)}, error="smaller than"),
     ]
 
 

@@ -17,12 +17,25 @@ def output_size(
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
 ) -> Pair:
-    """Return (H_out, W_out): (n + 2·padding − dilation·(kernel_size−1) − 1) // stride + 1.
+    """Return (H_out, W_out); see :func:`output_sizes`."""
+    rows, columns = output_sizes(name, size, kernel_size, stride, padding, dilation)
+    return rows, columns
+
+
+def output_sizes(
+    name: str,
+    size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[int, ...]:
+    """Return (n + 2·padding − dilation·(kernel_size−1) − 1) // stride + 1 for each axis.
 
     Args:
         name: of the op or layer, for the message.
-        size: H and W of the input.
-        kernel_size, stride, padding, dilation: (vertical, horizontal).
+        size: of the input, such as H and W.
+        kernel_size, stride, padding, dilation: one number for each axis.
 
     Raises:
         ArgumentError: an option is outside its range.
@@ -35,14 +48,12 @@ def output_size(
         )
     spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     padded = [n + 2 * p for n, p in zip(size, padding, strict=True)]
-    if padded[0] < spans[0] or padded[1] < spans[1]:
+    if any(n < span for n, span in zip(padded, spans, strict=True)):
         raise ShapeError(
-            f"{name}: the padded input is {padded[0]}x{padded[1]}, smaller than "
-            f"the kernel's {spans[0]}x{spans[1]}: use larger images, more padding or a "
-            "smaller kernel"
+            f"{name}: the padded input is {'x'.join(map(str, padded))}, smaller than the kernel's "
+            f"{'x'.join(map(str, spans))}: use larger images, more padding or a smaller kernel"
         )
-    rows, columns = ((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))
-    return rows, columns
+    return tuple((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))
 
 
 def sides(tensor: Tensor) -> Pair:

@@ -14,7 +14,9 @@ from torch.nn import functional
 from scratchnet.ops.window import Pair
 
 
-def conv2d_input_grad(grad_y: Tensor, weight: Tensor, *, input_size: Pair, **conv: Any) -> Tensor:
+def conv2d_input_grad(
+    grad_y: Tensor, weight: Tensor, *, input_size: tuple[int, ...], **conv: Any
+) -> Tensor:
     """A transposed convolution, with the output padding that gives this size."""
     stride, padding, dilation = conv["stride"], conv["padding"], conv["dilation"]
     plain = [
@@ -24,13 +26,17 @@ def conv2d_input_grad(grad_y: Tensor, weight: Tensor, *, input_size: Pair, **con
         )
     ]
     # with zeros behind the last row and column where torch takes no such output padding
-    below, right = (max(0, want - have) for want, have in zip(input_size, plain, strict=True))
-    full = functional.conv_transpose2d(
-        grad_y, weight, None, stride, (0, 0), (0, 0), conv["groups"], dilation
-    )
-    top, left = padding
-    padded = functional.pad(full, (0, left + right, 0, top + below))
-    return padded[:, :, top : top + input_size[0], left : left + input_size[1]]
+    more = [max(0, want - have) for want, have in zip(input_size, plain, strict=True)]
+    transposed = getattr(functional, f"conv_transpose{len(plain)}d")
+    y = transposed(grad_y, weight, None, stride, 0, 0, conv["groups"], dilation)
+    around = zip(reversed(padding), reversed(more), strict=True)
+    y = functional.pad(y, [n for p, extra in around for n in (0, p + extra)])
+    for axis, (first, size) in enumerate(zip(padding, input_size, strict=True), start=2):
+        y = y.narrow(axis, first, size)
+    return y
+
+
+conv3d_input_grad = conv2d_input_grad
 
 
 def conv2d_weight_grad(grad_y: Tensor, x: Tensor, *, kernel_size: Pair, **conv: Any) -> Tensor:
@@ -103,3 +109,31 @@ def graph(x: Tensor, *parameters: Tensor | None, stages: Any, keep: bool) -> Ten
         function = getattr(import_module(module), name)
         values.append(function(*(values[i] for i in stage.reads), *own, **stage.arguments))
     return values[-1]
+
+
+def interpolate(
+    x: Tensor, *, size: tuple[int, ...], mode: str, align_corners: bool, scale: Any
+) -> Tensor:
+    """By what functional.interpolate calls for this mode; itself it takes no size with scale."""
+    kind = mode.replace("nearest-exact", "nearest_exact")
+    hidden = "_" if mode == "nearest-exact" else ""
+    upsample = getattr(torch.ops.aten, f"{hidden}upsample_{kind}{len(size)}d")
+    aligned = () if mode.startswith("nearest") else (align_corners,)
+    y: Tensor = upsample(x, size, *aligned, *(scale or (None,) * len(size)))
+    return y
+
+
+def pixel_shuffle(x: Tensor, *, upscale_factor: int) -> Tensor:
+    """By torch.nn.functional.pixel_shuffle, whose backward takes no empty batch."""
+    if x.numel():
+        return functional.pixel_shuffle(x, upscale_factor)
+    n, c, h, w = x.shape
+    return x.reshape(n, c // upscale_factor**2, h * upscale_factor, w * upscale_factor)
+
+
+def pixel_unshuffle(x: Tensor, *, downscale_factor: int) -> Tensor:
+    """By torch.nn.functional.pixel_unshuffle, which takes no empty batch."""
+    if x.numel():
+        return functional.pixel_unshuffle(x, downscale_factor)
+    n, c, h, w = x.shape
+    return x.reshape(n, c * downscale_factor**2, h // downscale_factor, w // downscale_factor)
