@@ -62,6 +62,7 @@ OURS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", OURS)
 def test_there_and_back(name: str, dtype: torch.dtype) -> None:

@@ -38,9 +38,9 @@ IMAGE_LAYERS = ["Conv2d", "Conv2d_nobias", "TransposeConv2d", "NearestUpsampling
 # and all others as they show themselves: those that take anything else than one tensor of numbers,
 # or draw random ones, or look at the whole batch, are left to the kit, which knows about it
 OTHERS: dict[str, Example] = {}
-_MADE = {type(specimen.make()).__name__ for specimen in ZOO.values()}
-for _name in sorted(set(scratchnet.layers.names()) - _MADE):
-    if not scratchnet.layers.info(_name).builtin:
+_MADE = {type(specimen.make()) for specimen in ZOO.values()}
+for _name in sorted(scratchnet.layers.names()):
+    if not scratchnet.layers.info(_name).builtin or scratchnet.layers.get(_name) in _MADE:
         continue
     _example = example(_name)
     _modules = [module for _, module in _example.factory().named_modules()]

@@ -142,14 +142,14 @@ class Convolution(ImageLayer):
         """
         back, *unpad = self.saved
         grad_x, grad_weight, grad_bias = back(self._image(grad_y))
-        self._accumulate(grad_weight, grad_bias)
         assert grad_x is not None
+        assert grad_weight is not None
+        self._accumulate(self._sequence(grad_weight), grad_bias)
         grad_x = self._sequence(grad_x)
         return unpad[0](grad_x)[0] if unpad else grad_x
 
-    def _accumulate(self, grad_weight: Tensor | None, grad_bias: Tensor | None) -> None:
-        if grad_weight is not None:
-            self.grad_weight += self._sequence(grad_weight)
+    def _accumulate(self, grad_weight: Tensor, grad_bias: Tensor | None) -> None:
+        self.grad_weight += grad_weight
         if self.grad_bias is not None and grad_bias is not None:
             self.grad_bias += grad_bias
 

@@ -120,7 +120,8 @@ class _Transposed(Convolution):
         back, missing = self.saved
         grad_x, grad_weight = back(self._image(grad_y))
         axes = [0, *range(2, grad_y.dim())]
-        self._accumulate(grad_weight, None if self.bias is None else grad_y.sum(axes))
+        grad_bias = None if self.bias is None else grad_y.sum(axes)
+        self._accumulate(self._sequence(grad_weight), grad_bias)
         result: Tensor = self._sequence(grad_x)
         for axis, more in enumerate(missing, start=2):
             result = result.narrow(axis, 0, result.shape[axis] - more)

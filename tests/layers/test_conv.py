@@ -81,7 +81,9 @@ def test_a_known_image(backend: str) -> None:
         ((3, 4, 3, 1, (1, -1)), r"padding .* got \(1, -1\)"),
         ((3, 4, 3, 1, 1, 0), "dilation .* at least 1; got 0"),
         ((3, 4, 3, 1, 1, 1, 2), "groups to divide .*groups=2, in_channels=3, out_channels=4"),
-        ((3, 4, 3, 1, "same"), "padding .* got 'same'"),
+        ((3, 4, 3, 1, "full"), "padding to be whole numbers, 'valid' or 'same'; got 'full'"),
+        ((3, 4, 3, 2, "same"), r"a stride of 1 where padding='same', got \(2, 2\)"),
+        ((3, 4, 3, 1, 1, 1, 1, True, "mirror"), "padding_mode to be one of zeros, .* got 'mirror'"),
     ],
 )
 def test_wrong_arguments(arguments: tuple, message: str) -> None:
