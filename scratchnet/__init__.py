@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         UpsamplingNearest2d,
     )
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
+    from scratchnet.models.summary import summary
     from scratchnet.optim import SGD, Adam, Muon
     from scratchnet.training.checkpoint import load, save
 
@@ -84,6 +85,7 @@ __all__ = [
     "save",
     "set_backend",
     "ssim",
+    "summary",
     "testing",
     "to_torch",
     "use_backend",
@@ -122,6 +124,7 @@ _HOMES = {
     "Adam": "optim",
     "Muon": "optim",
     "Sequential": "layers.containers",
+    "summary": "models.summary",
     "load": "training.checkpoint",
     "save": "training.checkpoint",
     "from_torch": "interop",

@@ -7,6 +7,8 @@ what no backend can run as one runs layer by layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,6 +22,20 @@ from scratchnet.errors import ShapeError, TypeMismatch
 from scratchnet.layers.checks import check_grad
 from scratchnet.layers.module import Module
 from scratchnet.ops.graph import Stage, Stages, graph
+
+_watched: ContextVar[list[list[Module]] | None] = ContextVar("scratchnet_runs", default=None)
+
+
+@contextmanager
+def watching() -> Iterator[list[list[Module]]]:
+    """Collect the layers of each run as one inside a ``with`` block, in this thread."""
+    runs: list[list[Module]] = []
+    token = _watched.set(runs)
+    try:
+        yield runs
+    finally:
+        _watched.reset(token)
+
 
 _METHODS = ("forward", "backward", "forward_images", "backward_images")
 
@@ -232,6 +248,9 @@ class Run:
         if found is None:
             return None
         y, back = found
+        watched = _watched.get()
+        if watched is not None:
+            watched.append(self.layers)
         for layer in self.layers:
             layer._forget_earlier()  # what they keep would be of an earlier input
         y = y.squeeze(0) if one_image else y
