@@ -10,9 +10,10 @@ from torch import Tensor
 
 from scratchnet.denoise.ensemble import self_ensemble
 from scratchnet.denoise.jobs import Job, compare_path
+from scratchnet.denoise.scale import Scale, Values
 from scratchnet.denoise.tiles import TILE, Geometry, geometry, tiled
 from scratchnet.errors import DataError, ScratchnetError
-from scratchnet.io.imagefile import ImageData, Pixels, read_image, write_image
+from scratchnet.io.imagefile import ImageData, read_image, write_image
 from scratchnet.layers.module import Module
 from scratchnet.report.figures import before_after
 
@@ -49,26 +50,35 @@ class Denoiser:
         forward = self.model.forward
         return (self_ensemble(forward) if self.ensemble else forward)(x)
 
-    def pixels(self, pixels: Pixels, on_pixels: OnPixels = lambda done: None) -> Pixels:
+    def pixels(
+        self,
+        pixels: Values,
+        on_pixels: OnPixels = lambda done: None,
+        *,
+        scale: Scale | None = None,
+    ) -> Values:
         """Denoise a decoded image; alpha passes through.
 
         A grey image is given to the network as three equal channels, and the mean of its output's
         channels is kept.
 
         Args:
-            pixels: (H, W, C), uint8 or uint16, C from 1 to 4 as in
+            pixels: (H, W, C), integers or floating-point, C from 1 to 4 as in
                 :class:`~scratchnet.io.imagefile.ImageData`.
             on_pixels: called after each tile with the number of pixels it was.
+            scale: which values the network sees as 0 and 1; by default those of
+                :meth:`Scale.of <scratchnet.denoise.scale.Scale.of>`. The images of a stack share
+                one. What lies outside is added again afterwards.
 
         Returns:
-            A new array of the same shape and dtype.
+            A new array of the same shape and dtype, in the same range.
 
         Raises:
-            DataError: if the network's output is not finite.
+            DataError: there is NaN or infinity in the image, or in the network's output.
         """
         height, width, channels = pixels.shape
         colours = 1 if channels <= 2 else 3
-        white = float(np.iinfo(pixels.dtype).max)
+        scale = scale or Scale.of(pixels[..., :colours])
         out = pixels.copy()
         m = self.form.multiple
         # Mirrored, so that the added rim looks like more of the image; "symmetric" does a single
@@ -78,8 +88,8 @@ class Denoiser:
         )
 
         def read(rows: slice, columns: slice) -> Tensor:
-            values = torch.from_numpy(padded[rows, columns].astype(np.float32))
-            x = values.to(self.dtype).div_(white).permute(2, 0, 1)[None]
+            unit, _ = scale.to_unit(padded[rows, columns])
+            x = torch.from_numpy(unit).to(self.dtype).permute(2, 0, 1)[None]
             return x.expand(-1, 3, -1, -1).contiguous() if colours == 1 else x.contiguous()
 
         def write(rows: slice, columns: slice, y: Tensor) -> None:
@@ -90,9 +100,10 @@ class Denoiser:
                 )
             if colours == 1:
                 y = y.mean(dim=1, keepdim=True)
-            values = y[0].permute(1, 2, 0).mul(white).round_().clamp_(0, white).numpy()
             region = out[rows, columns, :colours]  # ends where the image does, without the rim
-            region[...] = values[: region.shape[0], : region.shape[1]].astype(pixels.dtype)
+            unit = y[0].permute(1, 2, 0).numpy()[: region.shape[0], : region.shape[1]]
+            _, outside = scale.to_unit(pixels[rows, columns, :colours])
+            region[...] = scale.from_unit(unit, outside, pixels.dtype)
 
         for done in tiled(
             self._apply, read, write, padded.shape[:2], form=self.form, tile=self.tile
