@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from scratchnet.denoise.scale import Scale, Values
 from scratchnet.denoise.tiles import TILE, Geometry, geometry, tiled
 from scratchnet.errors import DataError, ScratchnetError
 from scratchnet.io.imagefile import ImageData, read_image, write_image
+from scratchnet.io.stack import Stack, open_stack
 from scratchnet.layers.module import Module
 from scratchnet.report.figures import before_after
 
@@ -153,7 +154,7 @@ def denoise_file(
     compare: bool = False,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Denoise an image file.
+    """Denoise an image file, or a TIFF stack image by image.
 
     Args:
         denoiser: the network.
@@ -165,11 +166,35 @@ def denoise_file(
     Raises:
         DataError: if the file cannot be read, or the target's format cannot hold the image.
     """
-    noisy = read_image(job.source)
-    total = noisy.pixels.shape[0] * noisy.pixels.shape[1]
-    clean = ImageData(
-        denoiser.pixels(noisy.pixels, lambda done: on_share(done / total)), noisy.info
-    )
-    write_image(job.target, clean)
+    with open_stack(job.source) as stack:
+        if stack is not None:
+            before, after = _denoise_stack(denoiser, job, stack, on_share)
+        else:
+            noisy = read_image(job.source)
+            total = noisy.pixels.shape[0] * noisy.pixels.shape[1]
+            before = noisy.pixels
+            after = denoiser.pixels(before, lambda done: on_share(done / total))
+            write_image(job.target, ImageData(after, noisy.info))
     if compare:
-        before_after(compare_path(job.target), noisy.pixels, clean.pixels)
+        before_after(compare_path(job.target), before, after)
+
+
+def _denoise_stack(
+    denoiser: Denoiser, job: Job, stack: Stack, on_share: Callable[[float], None]
+) -> tuple[Values, Values]:
+    """Denoise a stack image by image, on one scale for all; return one of them before and after,
+    with 8 bits.
+    """
+    scale = Scale.of_all(stack)
+    total = stack.images * stack.shape[0] * stack.shape[1]
+    shown: list[Values] = []
+
+    def images() -> Iterator[Values]:
+        for number, before in enumerate(stack):
+            after = denoiser.pixels(before, lambda done: on_share(done / total), scale=scale)
+            if number == stack.images // 2:
+                shown.extend((scale.shown(before), scale.shown(after)))
+            yield after
+
+    stack.write(job.target, images())
+    return shown[0], shown[1]

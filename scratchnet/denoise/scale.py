@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ Values = npt.NDArray[Any]
 
 _TAIL = 0.01  # per cent of the values at either end that may lie outside: hot and dead pixels
 _ENOUGH = 2**22  # values to estimate that from
+_ENOUGH_OF_ONE = 2**14  # of each image of a stack
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,16 @@ class Scale:
             low, high = least, largest
         return cls(float(low), float(high) if high > low else float(low) + 1.0)
 
+    @classmethod
+    def of_all(cls, images: Iterable[Values]) -> Scale:
+        """Choose one scale for all images of a stack, which are looked at one after the other."""
+        sample: list[Values] = []
+        for image in images:
+            step = math.isqrt(image.size // _ENOUGH_OF_ONE) + 1
+            extremes = np.array([image.min(), image.max()], image.dtype)  # decide the rule
+            sample += [image[::step, ::step].reshape(-1), extremes]
+        return cls.of(np.concatenate(sample))
+
     def to_unit(self, values: Values) -> tuple[Values, Values]:
         """Return ``values`` from 0 to 1, in float32 (float64 from float64 and deep integers), and
         by how much they lie outside, in their own unit: 0 for most.
@@ -84,3 +96,8 @@ class Scale:
             return values.astype(dtype)
         bounds = np.iinfo(dtype)
         return values.round().clip(bounds.min, bounds.max).astype(dtype)
+
+    def shown(self, values: Values) -> npt.NDArray[np.uint8]:
+        """Return values with 8 bits, as on a screen."""
+        unit, _ = self.to_unit(values)
+        return (unit * 255).round().astype(np.uint8)
