@@ -14,6 +14,14 @@ constexpr int64_t kTaskPixels = 512;
 
 }  // namespace
 
+void expect_computable(const Conv& conv) {
+  const auto fits = [](const Axis& axis) {
+    return axis.taps == 3 && axis.stride == 1 && axis.dilation == 1;
+  };
+  expect(!conv.winograd || (conv.groups == 1 && fits(conv.h) && fits(conv.w)),
+         "winograd: expected a kernel of 3x3 with stride 1, dilation 1 and 1 group");
+}
+
 WeightLayout plain_weight(const Conv& conv) {
   const int64_t taps = conv.taps(), big = conv.big_channels / conv.groups;
   return {0, big * taps, taps, conv.w.taps, 1, conv.small_channels / conv.groups * big * taps};
@@ -69,6 +77,13 @@ Correlation<T>::Correlation(const Conv& conv, const WeightLayout& weight, bool i
       pieces_.push_back({static_cast<int64_t>(i), row, std::min(rows, rectangle.rows - row)});
     }
   }
+  if (conv.winograd) {
+    const Size big{conv.big_channels, conv.h.big, conv.w.big};
+    const Size small{conv.small_channels, conv.h.small, conv.w.small};
+    const Windows windows = is_up ? Windows{small, big, {2 - conv.h.pad, 2 - conv.w.pad}}
+                                  : Windows{big, small, {conv.h.pad, conv.w.pad}};
+    winograd_.emplace(windows, pack_);
+  }
   if (by_products_) {
     // The image as one column of pixels, with one tap.
     const int64_t pixel = groups_ * in_channels_;
@@ -91,7 +106,20 @@ Correlation<T> Correlation<T>::up(const Conv& conv, const WeightLayout& weight) 
 }
 
 template <class T>
+int64_t Correlation<T>::packed_size() const {
+  if (winograd_) return winograd_->packed_size();
+  return (depthwise_ ? 1 : groups_) * packed_group_;
+}
+
+template <class T>
+int64_t Correlation<T>::pack_tasks() const {
+  if (winograd_) return winograd_->pack_tasks();
+  return by_products_ || depthwise_ ? 1 : groups_ * blocks_;
+}
+
+template <class T>
 void Correlation<T>::pack(int64_t task, const T* weight, T* packed) const {
+  if (winograd_) return winograd_->pack(task, weight + weight_origin_, packed);
   if (depthwise_) return pack_depthwise(weight, packed);
   Pack<T> job = pack_;
   if (!by_products_) {
@@ -131,6 +159,7 @@ void Correlation<T>::pack_depthwise(const T* weight, T* packed) const {
 
 template <class T>
 int64_t Correlation<T>::tasks(int64_t stage) const {
+  if (winograd_) return winograd_->tasks();
   const bool products = by_products_ && stage == 0;
   return static_cast<int64_t>((products ? pixel_pieces_ : pieces_).size());
 }
@@ -145,6 +174,7 @@ int64_t Correlation<T>::products_size() const {
 template <class T>
 void Correlation<T>::run(int64_t stage, int64_t task, int64_t images, const T* in, const T* packed,
                          T* products, const Epilogue<T>& epilogue, T* out) const {
+  if (winograd_) return winograd_->run(task, images, in, packed, epilogue, out);
   if (!by_products_) {
     multiply(pieces_[task], images, in, packed, out, epilogue, out_image_);
     return;

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "geometry.h"
 #include "kernels.h"
 #include "sweep.h"
+#include "winograd.h"
 
 namespace scratchnet {
 
@@ -17,12 +19,16 @@ namespace scratchnet {
 struct Conv {
   int64_t groups, big_channels, small_channels;
   Axis h, w;
+  bool winograd = false;  // by Winograd's algorithm: see winograd.h
 
   int64_t big_size() const { return h.big * w.big * big_channels; }
   int64_t small_size() const { return h.small * w.small * small_channels; }
   int64_t taps() const { return h.taps * w.taps; }
   int64_t weight_size() const { return small_channels * big_channels / groups * taps(); }
 };
+
+// Throws std::invalid_argument if it is to be done by Winograd's algorithm and cannot be.
+void expect_computable(const Conv& conv);
 
 // Where the elements of a weight lie: `origin` is that of (0, 0, 0, 0), and a step may be negative.
 struct WeightLayout {
@@ -32,15 +38,6 @@ struct WeightLayout {
 // An ordinary convolution's weight (small_channels, big_channels / groups, taps_h, taps_w).
 WeightLayout plain_weight(const Conv& conv);
 
-// What happens to a result before it is written; see Correlate.
-template <class T>
-struct Epilogue {
-  const T* bias = nullptr;
-  Function function = Function::none;
-  const T* returned = nullptr;
-  Function derivative_of = Function::none;
-};
-
 // The correlation in one direction: big -> small ("down") or small -> big ("up").
 template <class T>
 class Correlation {
@@ -48,8 +45,8 @@ class Correlation {
   static Correlation down(const Conv& conv, const WeightLayout& weight);
   static Correlation up(const Conv& conv, const WeightLayout& weight);
 
-  int64_t packed_size() const { return (depthwise_ ? 1 : groups_) * packed_group_; }
-  int64_t pack_tasks() const { return by_products_ || depthwise_ ? 1 : groups_ * blocks_; }
+  int64_t packed_size() const;
+  int64_t pack_tasks() const;
   void pack(int64_t task, const T* weight, T* packed) const;
 
   // The work on a image: one stage after the other, each of so many tasks. With few out-channels
@@ -84,6 +81,7 @@ class Correlation {
   Sweep sweep_;   // what the last stage visits
   Sweep pixels_;  // what the first of two visits: every pixel of the image
   std::vector<Piece> pieces_, pixel_pieces_;
+  std::optional<Winograd<T>> winograd_;  // if there, it does all of it
 };
 
 // The gradient of a correlation's weight, summed over images.
@@ -93,7 +91,7 @@ class WeightGradient {
   WeightGradient(const Conv& conv, const WeightLayout& weight);
 
   int64_t sums_size() const;
-  int64_t tasks() const { return groups_ * (joined_ ? conv_.h.taps : conv_.taps()) * blocks_; }
+  int64_t tasks() const;
   // Adds the gradient from `images` images that follow each other in memory to `sums`.
   void run(int64_t task, int64_t images, const T* big, const T* small, T* sums) const;
   // Adds the sums of all chunks, which lie `step` elements apart, to the gradient, which lies as
@@ -106,6 +104,7 @@ class WeightGradient {
     int64_t group, tap, b_begin, b_end;
   };
   Part part(int64_t task, int64_t taps) const;
+  void run_winograd(int64_t task, int64_t images, const T* big, const T* small, T* sums) const;
   // Adds what the tap, and the taps - 1 after it in its row, contribute in some columns.
   void add(const Part& part, const TapRange& cols, int64_t taps, int64_t images, const T* big,
            const T* small, T* sums) const;

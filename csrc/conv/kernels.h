@@ -28,6 +28,15 @@ struct Pack {
   int64_t step_h, step_w, step_in, step_out;  // may be negative: packing can flip the taps
 };
 
+// What happens to a result before it is written; see Correlate.
+template <class T>
+struct Epilogue {
+  const T* bias = nullptr;
+  Function function = Function::none;
+  const T* returned = nullptr;
+  Function derivative_of = Function::none;
+};
+
 // out[r, c, o] = function(bias[o] + sum over runs and their elements of
 // in[r, c, run] * packed[run, o]), over a rectangle of pixels that all see the same taps (in
 // several images), for one block of out-channels. With `returned`, an image laid out like `out`

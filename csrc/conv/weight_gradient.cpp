@@ -6,10 +6,15 @@
 namespace scratchnet {
 namespace {
 
-int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // A band's pixels on both sides stay in the L2 cache while all blocks of channels sweep it.
 constexpr int64_t kBandBytes = 512 << 10;
+
+// The sums of all 16 points, for this many channels times a block of the others, stay in the L2
+// cache, too.
+constexpr int64_t kWinogradChannels = 64;
 
 // Values of a row of taps: with more, each tap by itself has enough.
 constexpr int64_t kMostJoined = 24;
@@ -42,6 +47,12 @@ WeightGradient<T>::WeightGradient(const Conv& conv, const WeightLayout& weight)
 }
 
 template <class T>
+int64_t WeightGradient<T>::tasks() const {
+  if (conv_.winograd) return ceil_div(a_channels_, kWinogradChannels) * blocks_;
+  return groups_ * (joined_ ? conv_.h.taps : conv_.taps()) * blocks_;
+}
+
+template <class T>
 int64_t WeightGradient<T>::sums_size() const {
   return groups_ * conv_.taps() * a_channels_ * b_padded_;
 }
@@ -56,6 +67,7 @@ typename WeightGradient<T>::Part WeightGradient<T>::part(int64_t task, int64_t t
 template <class T>
 void WeightGradient<T>::run(int64_t task, int64_t images, const T* big, const T* small,
                             T* sums) const {
+  if (conv_.winograd) return run_winograd(task, images, big, small, sums);
   if (!joined_) {
     const Part one = part(task, conv_.taps());
     add(one, tap_range(conv_.w, one.tap % conv_.w.taps), 1, images, big, small, sums);
@@ -84,6 +96,21 @@ void WeightGradient<T>::run(int64_t task, int64_t images, const T* big, const T*
     add_columns(w, 0, begin, 1);
     add_columns(w, end, conv_.w.small, 1);
   }
+}
+
+template <class T>
+void WeightGradient<T>::run_winograd(int64_t task, int64_t images, const T* big, const T* small,
+                                     T* sums) const {
+  const int64_t block = task % blocks_, a_blocks = tasks() / blocks_, a_block = task / blocks_;
+  const Part b = part(block, 1);
+  const int64_t a_begin = a_channels_ * a_block / a_blocks;
+  const int64_t a_end = a_channels_ * (a_block + 1) / a_blocks;
+  const Windows windows{{big_channels_, conv_.h.big, conv_.w.big},
+                        {small_channels_, conv_.h.small, conv_.w.small},
+                        {conv_.h.pad, conv_.w.pad}};
+  WinogradGradient<T>(windows, lanes_small_)
+      .run({a_begin, a_end}, {b.b_begin, b.b_end}, images, big, small,
+           sums + a_begin * b_padded_ + b.b_begin, a_channels_ * b_padded_, b_padded_);
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -74,6 +75,20 @@ class Buffer : Block {
   explicit Buffer(int64_t size) : Block(size * static_cast<int64_t>(sizeof(T))) {}
   T* data() const { return static_cast<T*>(Block::data()); }
 };
+
+// Memory of the calling thread, for use until it asks again: a task's, which finds it in the cache.
+template <class T>
+T* thread_scratch(int64_t size) {
+  thread_local std::unique_ptr<Block> block;
+  thread_local int64_t bytes = 0;
+  const int64_t wanted = size * static_cast<int64_t>(sizeof(T));
+  if (wanted > bytes) {
+    block.reset();
+    block = std::make_unique<Block>(wanted);
+    bytes = wanted;
+  }
+  return static_cast<T*>(block->data());
+}
 
 // Sizes of parts of a buffer, rounded up so that each starts on a cache line.
 inline int64_t aligned_size(int64_t elements) { return (elements + 15) / 16 * 16; }

@@ -163,7 +163,8 @@ std::unique_ptr<Stage<T>> make_conv(const std::vector<Size>& inputs, const Optio
     return conv_axis(in, g.taps[i], g.stride[i], g.padding[i], g.dilation[i]);
   };
   const Conv conv{g.groups, input.channels, g.out_channels, axis(input.height, 0),
-                  axis(input.width, 1)};
+                  axis(input.width, 1), options.number("winograd", 0) != 0};
+  expect_computable(conv);
   return std::make_unique<ConvStage<T>>(input, Size{g.out_channels, conv.h.small, conv.w.small},
                                         conv, plain_weight(conv), Pair{1, 1}, false);
 }

@@ -11,7 +11,7 @@
 namespace scratchnet {
 namespace {
 
-// Small images share a task, and thereby fill the tiles at their borders.
+// Small images, of these `batch`, share a task, and thereby fill the tiles at their borders.
 int64_t images_together(const Conv& conv, int64_t batch) {
   constexpr int64_t kPixels = 512;
   const int64_t pixels = std::max<int64_t>(conv.h.small * conv.w.small, 1);
@@ -27,7 +27,7 @@ void correlate_batch(const Correlation<T>& correlation, const Conv& conv, int64_
   run_tasks(threads_for(correlation.packed_size()), correlation.pack_tasks(),
             [&](int64_t i, int64_t) { correlation.pack(i, weight, packed.data()); });
   const Buffer<T> products(batch * correlation.products_size());
-  const int64_t together = images_together(conv, batch);
+  const int64_t together = images_together(conv, (batch + threads() - 1) / threads());
   const int64_t groups = (batch + together - 1) / together;
   Epilogue<T> epilogue;
   epilogue.bias = bias;
@@ -81,7 +81,7 @@ void correlation_gradients(const Conv& conv, int64_t batch, const T* big, const 
 
 // The convolution whose input has the sizes `x`, its output `y`, and its weight `weight`.
 Conv make_conv(const Sizes& x, const Sizes& weight, const Sizes& y, Pair stride, Pair padding,
-               Pair dilation, int64_t groups) {
+               Pair dilation, int64_t groups, bool winograd) {
   expect(x.size() == 4 && weight.size() == 4 && y.size() == 4,
          "expected 4-D x, weight and y, got shapes ", x, ", ", weight, " and ", y);
   expect(groups > 0 && x[1] == weight[1] * groups && weight[0] % groups == 0, "weight: ", groups,
@@ -94,12 +94,16 @@ Conv make_conv(const Sizes& x, const Sizes& weight, const Sizes& y, Pair stride,
            ", got shape ", y);
     return result;
   };
-  return {groups, x[1], weight[0], axis(0), axis(1)};
+  const Conv conv{groups, x[1], weight[0], axis(0), axis(1), winograd};
+  expect_computable(conv);
+  return conv;
 }
 
 void forward(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
-             const Tensor& y, Pair stride, Pair padding, Pair dilation, int64_t groups) {
-  const Conv conv = make_conv(x.sizes, weight.sizes, y.sizes, stride, padding, dilation, groups);
+             const Tensor& y, Pair stride, Pair padding, Pair dilation, int64_t groups,
+             bool winograd) {
+  const Conv conv =
+      make_conv(x.sizes, weight.sizes, y.sizes, stride, padding, dilation, groups, winograd);
   with_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     correlate_batch<T>(Correlation<T>::down(conv, plain_weight(conv)), conv, x.size(0),
@@ -111,9 +115,9 @@ void forward(const Tensor& x, const Tensor& weight, const std::optional<Tensor>&
 }
 
 void input_grad(const Tensor& grad_y, const Tensor& weight, const Tensor& grad_x, Pair stride,
-                Pair padding, Pair dilation, int64_t groups) {
-  const Conv conv =
-      make_conv(grad_x.sizes, weight.sizes, grad_y.sizes, stride, padding, dilation, groups);
+                Pair padding, Pair dilation, int64_t groups, bool winograd) {
+  const Conv conv = make_conv(grad_x.sizes, weight.sizes, grad_y.sizes, stride, padding, dilation,
+                              groups, winograd);
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     correlate_batch<T>(Correlation<T>::up(conv, plain_weight(conv)), conv, grad_y.size(0),
@@ -125,15 +129,16 @@ void input_grad(const Tensor& grad_y, const Tensor& weight, const Tensor& grad_x
 
 void weight_grad(const Tensor& grad_y, const std::optional<Tensor>& x,
                  const std::optional<Tensor>& grad_weight, const std::optional<Tensor>& grad_bias,
-                 Pair stride, Pair padding, Pair dilation, int64_t groups) {
+                 Pair stride, Pair padding, Pair dilation, int64_t groups, bool winograd) {
   expect_images(grad_y, "grad_y");
   expect(x.has_value() == grad_weight.has_value(), "expected x and grad_weight, or neither");
   // The bias gradient alone is that of a convolution by 1x1.
   const int64_t channels = grad_y.size(1);
   const Conv conv =
-      x ? make_conv(x->sizes, grad_weight->sizes, grad_y.sizes, stride, padding, dilation, groups)
+      x ? make_conv(x->sizes, grad_weight->sizes, grad_y.sizes, stride, padding, dilation, groups,
+                    winograd)
         : make_conv(grad_y.sizes, {channels, channels, 1, 1}, grad_y.sizes, {1, 1}, {0, 0}, {1, 1},
-                    1);
+                    1, false);
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     correlation_gradients<T>(
@@ -151,10 +156,12 @@ void weight_grad(const Tensor& grad_y, const std::optional<Tensor>& x,
 SCRATCHNET_BIND(m) {
   using namespace scratchnet;
   def(m, "conv2d_forward", &forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("y"),
-      py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+      py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+      py::arg("winograd") = false);
   def(m, "conv2d_input_grad", &input_grad, py::arg("grad_y"), py::arg("weight"), py::arg("grad_x"),
-      py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"));
+      py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::arg("groups"),
+      py::arg("winograd") = false);
   def(m, "conv2d_weight_grad", &weight_grad, py::arg("grad_y"), py::arg("x"),
       py::arg("grad_weight"), py::arg("grad_bias"), py::arg("stride"), py::arg("padding"),
-      py::arg("dilation"), py::arg("groups"));
+      py::arg("dilation"), py::arg("groups"), py::arg("winograd") = false);
 }

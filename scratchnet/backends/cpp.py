@@ -7,7 +7,7 @@ as it stands are registered beside their specification, in scratchnet/ops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from scratchnet.backends.base import Backend
 from scratchnet.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from scratchnet.ops.conv3d import by_frames, conv3d, conv3d_input_grad
 from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
-from scratchnet.ops.graph import Stages, graph
+from scratchnet.ops.graph import Stage, Stages, graph
 from scratchnet.ops.op import Gradients, Needs, Verdict
 from scratchnet.ops.upsample import upsample_conv2d, upsample_nearest, upsampled
 from scratchnet.ops.window import Pair
@@ -38,7 +38,7 @@ _FEW_TAPS, _MANY_PIXELS = 9, 4096  # of a depthwise convolution: memory decides,
 
 
 def _better_at_torch(
-    dtype: torch.dtype, groups: int, of_group: Pair, weights: int, pixels: int
+    dtype: torch.dtype, groups: int, of_group: Pair, weights: int, pixels: int, winograd: bool
 ) -> str | None:
     """Return why torch's own convolution is faster here; None where ours is.
 
@@ -48,6 +48,7 @@ def _better_at_torch(
         of_group: in- and out-channels of a group.
         weights: their number.
         pixels: of the output, in the whole batch, about.
+        winograd: whether ours would be by Winograd's algorithm.
     """
     if dtype != torch.float32:
         return None
@@ -59,31 +60,67 @@ def _better_at_torch(
         return (
             f"{groups} groups of {min(of_group)} channels do not fill the vectors of these kernels"
         )
-    if weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS:
+    if weights >= _MANY_WEIGHTS and 0 < pixels < _FEW_PIXELS and not winograd:
         return f"{weights} weights for {pixels} pixels are not worth packing for these kernels"
     return None
 
 
-def _left_to_torch(
-    n: int, size: Pair, weight: tuple[int, ...], dtype: torch.dtype, stride: Pair, groups: int
-) -> str | None:
-    """As _better_at_torch, from N, the input's height and width, and the weight's shape."""
-    o, c, kh, kw = weight
-    pixels = n * (size[0] // stride[0]) * (size[1] // stride[1])
-    return _better_at_torch(dtype, groups, (c, o // groups), o * c * kh * kw, pixels)
+# Where a 3x3 kernel is done by Winograd's F(2x2, 3x3).
+_FEWEST_CHANNELS = 12  # with fewer in or out most of a vector is empty at the points
+# In multiplications that take as long: what a tile's transforms cost for each channel in or out,
+# and the weights' for each pair of channels.
+_TILE_TRANSFORMS, _WEIGHT_TRANSFORMS = 90, 60
+
+
+@lru_cache(maxsize=256)
+def _winograd_gain(
+    size: Pair, weight: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> float:
+    """Return how many times as fast Winograd's algorithm is as sums over the taps; 0 where it does
+    not apply. It depends on the size of an image and not on their number, so that an image has the
+    same result in any batch.
+    """
+    o, c, *kernel = weight
+    if (*kernel, *stride, *dilation, groups) != (3, 3, 1, 1, 1, 1, 1):
+        return 0.0
+    if min(o, c) < _FEWEST_CHANNELS:
+        return 0.0
+    seen = tiles = 1  # pixels by taps, without those that lie in the padding; tiles of 2x2 results
+    for side, pad in zip(size, padding, strict=True):
+        results = side + 2 * pad - 2
+        taps = ((max(0, pad - t), min(results, side + pad - t)) for t in range(3))
+        seen *= sum(max(0, end - begin) for begin, end in taps)
+        tiles *= (results + 1) // 2
+    transforms = tiles * _TILE_TRANSFORMS * (o + c) + _WEIGHT_TRANSFORMS * o * c
+    return seen * o * c / (tiles * 16 * o * c + transforms)
+
+
+def _by_winograd(
+    x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> bool:
+    size, shape = (x.shape[2], x.shape[3]), tuple(weight.shape)
+    return _winograd_gain(size, shape, stride, padding, dilation, groups) > 1
 
 
 def _conv2d_reason(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: Pair, groups: int, **conv: Any
 ) -> str | None:
     """Return why a convolution is left to torch; x and weight may be shapes alone."""
-    size = (x.shape[2], x.shape[3])
-    return _left_to_torch(x.shape[0], size, tuple(weight.shape), x.dtype, stride, groups)
+    n, _, h, w = x.shape
+    o, c, kh, kw = weight.shape
+    pixels = n * (h // stride[0]) * (w // stride[1])
+    winograd = _by_winograd(x, weight, stride=stride, groups=groups, **conv)
+    weights = o * c * kh * kw
+    return _better_at_torch(x.dtype, groups, (c, o // groups), weights, pixels, winograd)
 
 
 def _conv2d_how(x: Tensor, weight: Tensor, bias: Tensor | None = None, **conv: Any) -> str:
     reason = _conv2d_reason(x, weight, **conv)
-    return f"runs, by torch's own convolution: {reason}" if reason else how()
+    if reason:
+        return f"runs, by torch's own convolution: {reason}"
+    if not _by_winograd(x, weight, **conv):
+        return how()
+    return f"{how()}, by Winograd's F(2x2, 3x3): 16 multiplications where sums over taps take 36"
 
 
 def _conv2d_forward(
@@ -94,6 +131,7 @@ def _conv2d_forward(
         return channels_last(y), None
     y = new_images(x, conv2d.check(x, weight, bias, **conv))
     bias = None if bias is None else bias.contiguous()
+    conv["winograd"] = _by_winograd(x, weight, **conv)
     extension().conv2d_forward(channels_last(x), weight.contiguous(), bias, y, **conv)
     return y, None
 
@@ -109,6 +147,7 @@ def _conv2d_backward(
             grad_y, x, weight, sizes, *_steps(**conv), needs
         )
         return channels_last(grad_x) if needs[0] else None, grad_weight, grad_bias
+    conv["winograd"] = _by_winograd(x, weight, **conv)
     grad_y = channels_last(grad_y)
     if needs[0]:
         grad_x = new_images(grad_y, tuple(x.shape))
@@ -284,12 +323,33 @@ upsample_conv2d.implement(
 def _plan(stages: Stages, size: tuple[int, ...], shapes: tuple[Any, ...], is_double: bool) -> Any:
     """Return the C++ graph for inputs (C, H, W) and parameters of these shapes."""
     described = []
-    for stage, own in stages.with_parameters(shapes):
+    for stage, read, own in _shapes(stages, (1, *size), shapes):
         options = stage.arguments
         if own:  # a convolution: what its weight's shape says
-            options |= {"out_channels": own[0][0], "kernel_size": own[0][2:]}
+            weight = own[0]
+            assert weight is not None
+            if stage.op == "conv2d":
+                options["winograd"] = _by_winograd(read[0], weight, **options)
+            options |= {"out_channels": weight.shape[0], "kernel_size": weight.shape[2:]}
         described.append((stage.op, stage.reads, options))
     return extension().Graph(described, size, is_double)
+
+
+def _shapes(
+    stages: Stages,
+    x: tuple[int, ...],
+    parameters: tuple[Any, ...],
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[Stage, list[Tensor], tuple[Tensor | None, ...]]]:
+    """Yield each stage with what it reads and its parameters, of which there is but the shape."""
+    nothing = torch.empty((), dtype=dtype)
+    values = [nothing.expand(x)]
+    given = [None if p is None else nothing.expand(p) for p in parameters]
+    for stage, own in stages.with_parameters(given):
+        read = [values[i] for i in stage.reads]
+        yield stage, read, own
+        shape = ops.get(stage.op).check(*read, *own, **stage.arguments)
+        values.append(nothing.expand(shape))
 
 
 def _graph_plan(x: Tensor, parameters: tuple[Tensor | None, ...], stages: Stages) -> Any:
@@ -322,11 +382,7 @@ def _fuses(
     stages: Stages, x: tuple[int, ...], parameters: tuple[Any, ...], dtype: torch.dtype
 ) -> Verdict:
     """True if all stages run as one, and faster so; else which one does not, and why."""
-    nothing = torch.empty((), dtype=dtype)
-    values = [nothing.expand(x)]
-    given = [None if p is None else nothing.expand(p) for p in parameters]
-    for stage, own in stages.with_parameters(given):
-        read = [values[i] for i in stage.reads]
+    for stage, read, own in _shapes(stages, x, parameters, dtype):
         options = stage.arguments
         if stage.op not in _FUSED:
             return f"{stage.op} is no stage of a C++ graph"
@@ -340,7 +396,6 @@ def _fuses(
             reason = _conv2d_reason(large, weight, **conv)
             if reason:
                 return f"a convolution is left to torch: {reason}"
-        values.append(nothing.expand(ops.get(stage.op).check(*read, *own, **options)))
     return True
 
 

@@ -82,11 +82,17 @@ def test_an_unknown_instruction_set_is_named() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e-42])
 @pytest.mark.parametrize("channels", [3, 32])
 def test_odd_numbers_come_out_as_in_torch(value: float, channels: int) -> None:
+    """But for what is infinite: by Winograd's algorithm, with many channels, it is infinity minus
+    infinity.
+    """
     x = normal((1, channels, 6, 7), torch.float32, 1)
     x[0, 1, 2, 3] = value
     weight = normal((channels, channels, 3, 3), torch.float32, 2)
     ours, _ = dispatch.run(conv2d, x, weight, **GEOMETRY)
     theirs = torch.nn.functional.conv2d(x, weight, padding=1)
+    if channels >= 12:
+        assert torch.equal(ours.isfinite(), theirs.isfinite())
+        return
     assert torch.equal(ours.isnan(), theirs.isnan())
     assert torch.equal(ours.isposinf(), theirs.isposinf())
     assert torch.equal(ours.isneginf(), theirs.isneginf())
@@ -146,9 +152,10 @@ def _torch_step(
         ((1, 16, 4, 4), (16, 1, 3, 3), 16, None),
         ((1, 16, 65, 65), (16, 1, 3, 3), 16, "few taps of depthwise weights for 4225 pixels"),
         ((1, 16, 65, 65), (16, 1, 4, 3), 16, None),
-        ((1, 256, 7, 7), (256, 256, 3, 3), 1, "589824 weights for 49 pixels"),
-        ((32, 256, 7, 7), (256, 256, 3, 3), 1, None),
-        ((0, 256, 7, 7), (256, 256, 3, 3), 1, None),
+        ((1, 256, 7, 7), (256, 256, 2, 5), 1, "655360 weights for 49 pixels"),
+        ((32, 256, 7, 7), (256, 256, 2, 5), 1, None),
+        ((0, 256, 7, 7), (256, 256, 2, 5), 1, None),
+        ((1, 256, 7, 7), (256, 256, 3, 3), 1, None),
     ],
 )
 def test_what_torch_is_faster_at_is_handed_over_and_said(
