@@ -43,20 +43,39 @@ def load_image(path: str | Path) -> Pixels:
         uint8, (H, W, 3).
 
     Raises:
-        DataError: The file cannot be decoded.
+        DataError: The file cannot be decoded, or 8 bits would not hold what is in it: several
+            images, floating-point values, or 16-bit values in the lower half of their range.
     """
     try:
         with opened(path) as stored:
+            lost = _lost(stored)
             image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith(
-                "I"
-            ):  # 16 bits a pixel; Pillow's own conversion would clip it at 255
+            if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip at 255
                 grey = np.asarray(image, dtype=np.float64) / 257
-                image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+                image = Image.fromarray(grey.round().astype(np.uint8))
             # By way of RGBA: Pillow warns when a palette's transparency is dropped in one step.
-            return np.asarray(image.convert("RGBA").convert("RGB"))
+            pixels = np.asarray(image.convert("RGBA").convert("RGB"))
     except DataError as error:
         raise DataError(f"{error}; repair or remove it") from error
+    if lost:
+        raise DataError(f"{path} {lost}: save it with 8 bits a channel, scaled to use them all")
+    return pixels
+
+
+def _lost(image: Image.Image) -> str | None:
+    """Say why little of an image would be left in 8 bits; None if that is not so."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # an MPO is a photo with a preview attached
+        return f"holds {frames} images, and one a file is expected"
+    if image.mode == "F":
+        return "holds floating-point values, and training takes 8 bits a channel"
+    if image.mode.startswith("I") and not 32768 <= (largest := np.asarray(image).max()) <= 65535:
+        levels = int(largest) // 257 + 1
+        return (
+            f"holds values up to {largest}, and training takes 8 bits a channel, which stand for 0 "
+            f"to 65535: {levels} grey levels would be left"
+        )
+    return None
 
 
 def image_sizes(paths: list[Path]) -> list[tuple[int, int]]:

@@ -139,6 +139,26 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     assert load_image(tmp_path / "deep.png")[0, :, 1].tolist() == [0, 1, 128, 255]
 
 
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("counts", "up to 1197, .* 5 grey levels"),
+        ("float", "floating-point"),
+        ("stack", "2 images"),
+    ],
+)
+def test_what_8_bits_do_not_hold_is_refused(tmp_path: Path, kind: str, message: str) -> None:
+    path = tmp_path / "deep.tif"
+    if kind == "stack":
+        pages = [Image.new("L", (5, 4), i) for i in range(2)]
+        pages[0].save(path, save_all=True, append_images=pages[1:])
+    else:
+        values = np.array([[79, 500], [1197, 80]])
+        Image.fromarray(values.astype(np.float32 if kind == "float" else np.uint16)).save(path)
+    with pytest.raises(DataError, match=rf"deep.tif holds .*{message}.*save it with 8 bits"):
+        load_image(path)
+
+
 def test_the_cameras_orientation_is_followed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
