@@ -146,7 +146,7 @@ def bench(
             shlex.join(["scratchnet", *sys.argv[1:]]),
             lambda done, what: progress.update(task, advance=done, what=what),
         )
-    out = out or rundir.claim(None, "bench", force=False)
+    out = out or rundir.claim(None, "bench")
     write_report(result, out)
     if as_json:
         options.print_json(result.as_dict())

@@ -117,7 +117,7 @@ def compare(
                 with_memory=memory,
                 on_progress=lambda done, what: progress.update(task, advance=done, what=what),
             )
-        out = out or rundir.claim(None, "compare", force=False)
+        out = out or rundir.claim(None, "compare")
         bench.write_report(result, out)
     if as_json:
         options.print_json(result.as_dict())

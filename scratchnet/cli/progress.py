@@ -90,10 +90,14 @@ class TrainingProgress(Callback):
             highlight=False,
             soft_wrap=True,
         )
-        if trainer.epoch:
-            self.console.print(f"going on after epoch {trainer.epoch}", highlight=False)
+        if trainer.step:
+            where = f"step {trainer.step}" if trainer.batch else f"epoch {trainer.epoch}"
+            self.console.print(f"going on after {where}", highlight=False)
         n = len(trainer.data.noisy_a)
-        self._update(total=trainer.epochs * n, completed=trainer.epoch * n)
+        self._update(
+            total=trainer.epochs * n,
+            completed=trainer.epoch * n + trainer.batch * trainer.batch_size,
+        )
         self._start_clock()
 
     def on_step(self, trainer: Trainer, step: Step) -> None:

@@ -10,7 +10,7 @@ import typer
 from scratchnet.cli import options
 from scratchnet.errors import ScratchnetError
 from scratchnet.io.files import read_json
-from scratchnet.training.config import CODE, PRESETS, TrainConfig, preset, start_from
+from scratchnet.training.config import CODE, EVERY, PRESETS, TrainConfig, preset, start_from
 
 RUN, MODEL, OPTIMIZER = "Run", "Network", "Optimizer"
 
@@ -65,8 +65,17 @@ def train(
         ),
     ] = None,
     resume: Annotated[
-        bool, _option("Go on with the run in --out from its last epoch.", RUN, flag="--resume")
+        bool, _option("Go on with the run in --out from its last checkpoint.", RUN, flag="--resume")
     ] = False,
+    checkpoint_every: Annotated[
+        str,
+        _option(
+            "How often to keep a state to go on from, besides after each epoch: a number of steps, "
+            f"or of minutes as in `5m`. [default: {EVERY}]",
+            RUN,
+            metavar="N",
+        ),
+    ] = EVERY,
     force: Annotated[bool, _option("Replace the run in --out.", RUN, flag="--force")] = False,
     epochs: Annotated[
         int | None, _option("Passes over all pairs.", RUN, "epochs", metavar="N", min=1)
@@ -209,7 +218,7 @@ def train(
     The run's folder then holds the weights (`model.safetensors`), `samples.png` with images
     before and after, `psnr.png`, `metrics.csv`, and `config.json`, from which the run can be
     repeated. With the same seed, backend and number of threads the weights are the same, bit for
-    bit.
+    bit, and so are those of a run that was interrupted, by Ctrl-C or anything else, and resumed.
 
     **Examples**
 
@@ -250,10 +259,13 @@ def train(
     with options.machine(settings.backend, settings.threads, verify, apply=False):
         try:
             with TrainingProgress(screen) as progress:
-                run = runs.train(settings, out, resume=resume, force=force, callbacks=[progress])
+                run = runs.train(
+                    settings, out, resume=resume, force=force,
+                    checkpoint_every=checkpoint_every, callbacks=[progress],
+                )  # fmt: skip
         except runs.Interrupted as stop:
             screen.print(f"\n{stop}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(130) from stop
+            raise typer.Exit(128 + stop.signal) from stop
     last = run.history[-1]
     gain = last.val_psnr - run.noisy.psnr
     where = escape(str(run.out))

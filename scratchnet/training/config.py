@@ -25,6 +25,8 @@ OPTIMIZER_SETTINGS = (
 """The settings that not every optimizer has."""
 CODE = ("model", "optimizer", "schedule", "loss", "noise", "backend")
 """The settings that may name a file or module to run, instead of something that is installed."""
+EVERY = "10m"
+"""How often a training keeps a checkpoint in an epoch, where nobody says it."""
 MOST_THREADS = 1024
 """More crash thread pools, and serve no machine."""
 

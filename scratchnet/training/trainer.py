@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -109,6 +110,7 @@ class Trainer:
     Attributes:
         epoch: epochs done.
         step: steps done.
+        batch: batches done of the epoch under way.
         history: an :class:`Epoch` for each epoch done.
     """
 
@@ -133,7 +135,9 @@ class Trainer:
         self.dtype, self.callbacks = dtype, list(callbacks)
         self.loss = loss or MSE()
         self.base_lr = self._lr
-        self.epoch = self.step = 0
+        self.epoch = self.step = self.batch = 0
+        self._loss_sum = self._seconds = 0.0  # of the epoch under way
+        self._order_rng = generator.get_state()
         self.history: list[Epoch] = []
         self._shares = [
             group["lr"] / self.base_lr if self.base_lr else 1.0 for group in optimizer.param_groups
@@ -165,7 +169,7 @@ class Trainer:
         return self.history
 
     def _train_epoch(self) -> None:
-        started, loss_sum, epoch = time.perf_counter(), 0.0, self.epoch + 1
+        started, epoch = time.perf_counter() - self._seconds, self.epoch + 1
         self.model.train()
         for noisy, target in self.batches():
             loss = self._train_step(noisy, target)
@@ -174,7 +178,9 @@ class Trainer:
                     f"the loss became {loss} in epoch {epoch}, at step {self.step}: lower the "
                     f"learning rate (lr is {self.base_lr:g}), or try another seed"
                 )
-            loss_sum += loss * len(noisy)
+            self._loss_sum += loss * len(noisy)
+            self.batch += 1
+            self._seconds = time.perf_counter() - started
             for callback in self.callbacks:
                 callback.on_step(self, Step(epoch, self.step, loss, len(noisy)))
         seconds = time.perf_counter() - started
@@ -191,7 +197,7 @@ class Trainer:
         done = Epoch(
             epoch=epoch,
             step=self.step,
-            loss=loss_sum / len(self.data.noisy_a),
+            loss=self._loss_sum / len(self.data.noisy_a),
             val_psnr=scores.psnr,
             val_psnr_per_image=scores.psnr_per_image,
             lr=self._lr,
@@ -199,12 +205,23 @@ class Trainer:
             images_per_second=len(self.data.noisy_a) / seconds,
         )
         self.history.append(done)
+        self.batch, self._loss_sum, self._seconds = 0, 0.0, 0.0
         for callback in self.callbacks:
             callback.on_epoch(self, done)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One epoch of inputs and targets, (N, C, H, W) in 0..1 of the trainer's dtype."""
-        for indices in batches(len(self.data.noisy_a), self.batch_size, self.generator):
+        """Inputs and targets, (N, C, H, W) in 0..1 of the trainer's dtype: what is left of the
+        epoch under way, or a whole one.
+        """
+        now = self.generator.get_state()
+        if self.batch:  # in the middle: the order was drawn before
+            self.generator.set_state(self._order_rng)
+        else:
+            self._order_rng = now
+        order = batches(len(self.data.noisy_a), self.batch_size, self.generator)
+        if self.batch:
+            self.generator.set_state(now)
+        for indices in islice(order, self.batch, None):
             noisy, target = self.data.noisy_a[indices], self.data.noisy_b[indices]
             if self.augment:
                 noisy, target = augmented(noisy, target, self.generator)
@@ -223,17 +240,21 @@ class Trainer:
         if math.isfinite(loss):  # else the weights stay as they were, so that one can look at them
             self.model.zero_grad()
             self.model.backward_parameters(self.loss.backward())
-            lr = self.base_lr * self.schedule(self.step, self.steps_per_epoch * self.epochs)
-            for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
-                group["lr"] = lr * share
+            self._set_lr(self.step)
             self.optimizer.step()
             self.step += 1
         return loss
 
+    def _set_lr(self, step: int) -> None:
+        """Set the learning rates of one step of the run."""
+        lr = self.base_lr * self.schedule(step, self.steps_per_epoch * self.epochs)
+        for group, share in zip(self.optimizer.param_groups, self._shares, strict=True):
+            group["lr"] = lr * share
+
     # -- stopping and going on ------------------------------------------------------------------
 
     def state(self) -> TrainingState:
-        """Everything that decides how the run goes on; between epochs only."""
+        """Everything that decides how the run goes on; between two steps."""
         return TrainingState(
             model=self.model.state_dict(),
             optimizer=flattened(self.optimizer),
@@ -241,6 +262,11 @@ class Trainer:
             epoch=self.epoch,
             step=self.step,
             history=[dataclasses.asdict(epoch) for epoch in self.history],
+            batch=self.batch,
+            loss_sum=self._loss_sum,
+            seconds=self._seconds,
+            order_rng=self._order_rng,
+            torch_rng=torch.get_rng_state(),
         )
 
     def resume(self, state: TrainingState) -> None:
@@ -250,7 +276,19 @@ class Trainer:
             ScratchnetError: if the state belongs to another network or optimizer.
         """
         self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(unflattened(state.optimizer, self.optimizer))
-        self.generator.set_state(state.rng)
-        self.epoch, self.step = state.epoch, state.step
-        self.history = [Epoch(**row) for row in state.history]
+        try:
+            self.optimizer.load_state_dict(unflattened(state.optimizer, self.optimizer))
+            self.generator.set_state(state.rng)
+            if state.order_rng is not None:
+                self._order_rng = state.order_rng
+            if state.torch_rng is not None:
+                torch.set_rng_state(state.torch_rng)
+            self.history = [Epoch(**row) for row in state.history]
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise ScratchnetError(
+                f"this state is of another optimizer or version, or damaged ({error})"
+            ) from error
+        self.epoch, self.step, self.batch = state.epoch, state.step, state.batch
+        self._loss_sum, self._seconds = state.loss_sum, state.seconds
+        if self.batch:
+            self._set_lr(self.step - 1)  # the table of epochs tells it, if none is left

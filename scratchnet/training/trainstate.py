@@ -1,4 +1,4 @@
-"""The state of a training between two epochs, on disk."""
+"""The state of a training between two steps, on disk."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scratchnet.io import tensorfile
 
 STATE = "checkpoint.safetensors"
 
-_FORMAT = "scratchnet-training-1"
+_FORMATS = ("scratchnet-training-1", "scratchnet-training-2")  # the first: between epochs only
 
 
 @dataclass
@@ -27,6 +27,10 @@ class TrainingState:
         rng: the state of the generator that shuffles the batches.
         epoch, step: how many are done.
         history: a dictionary for each epoch done.
+        batch: batches done of the epoch under way.
+        loss_sum, seconds: of those: the loss of all images, and the time.
+        order_rng: the state of the generator when it was about to shuffle that epoch.
+        torch_rng: the state of torch's global generator.
     """
 
     model: dict[str, Tensor]
@@ -35,6 +39,11 @@ class TrainingState:
     epoch: int
     step: int
     history: list[dict[str, Any]] = field(default_factory=list)
+    batch: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    order_rng: Tensor | None = None
+    torch_rng: Tensor | None = None
 
 
 def flattened(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -77,13 +86,18 @@ def save_state(state: TrainingState, path: str | Path) -> None:
             tensors[f"optimizer/{key}"] = value
         else:
             numbers[key] = value
-    tensors["rng"] = state.rng
+    for name in ("rng", "order_rng", "torch_rng"):
+        if getattr(state, name) is not None:
+            tensors[name] = getattr(state, name)
     about = {
-        "format": _FORMAT,
+        "format": _FORMATS[-1],
         "optimizer": numbers,
         "epoch": state.epoch,
         "step": state.step,
         "history": state.history,
+        "batch": state.batch,
+        "loss_sum": state.loss_sum,
+        "seconds": state.seconds,
     }
     tensorfile.write(path, tensors, about)
 
@@ -95,17 +109,27 @@ def load_state(path: str | Path) -> TrainingState:
         ScratchnetError: if the file is missing, damaged, or not a training state.
     """
     about, tensors = tensorfile.read(path)
-    if about.get("format") != _FORMAT:
-        raise ScratchnetError(f"{path} is not a training state (expected {_FORMAT})")
+    if about.get("format") not in _FORMATS:
+        raise ScratchnetError(f"{path} is not a training state (expected {' or '.join(_FORMATS)})")
 
     def part(prefix: str) -> dict[str, Any]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-    return TrainingState(
-        model=part("model/"),
-        optimizer=part("optimizer/") | about["optimizer"],
-        rng=tensors["rng"],
-        epoch=about["epoch"],
-        step=about["step"],
-        history=about["history"],
-    )
+    try:
+        return TrainingState(
+            model=part("model/"),
+            optimizer=part("optimizer/") | about["optimizer"],
+            rng=tensors["rng"],
+            epoch=int(about["epoch"]),
+            step=int(about["step"]),
+            history=[dict(row) for row in about["history"]],
+            batch=int(about.get("batch", 0)),
+            loss_sum=float(about.get("loss_sum", 0.0)),
+            seconds=float(about.get("seconds", 0.0)),
+            order_rng=tensors.get("order_rng"),
+            torch_rng=tensors.get("torch_rng"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ScratchnetError(
+            f"{path} is a damaged training state ({type(error).__name__}: {error})"
+        ) from error
