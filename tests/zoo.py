@@ -21,6 +21,28 @@ class Specimen:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+ACTIVATIONS = [
+    "ReLU6",
+    "LeakyReLU",
+    "Hardtanh",
+    "Hardshrink",
+    "Softshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "LogSigmoid",
+    "Tanh",
+    "Tanhshrink",
+    "Softsign",
+    "Softplus",
+    "ELU",
+    "CELU",
+    "SELU",
+    "SiLU",
+    "Mish",
+    "GELU",
+    "PReLU",
+    "Softmax2d",
+]  # those that need no arguments
 ZOO = {
     "Conv2d": Specimen(lambda: scratchnet.Conv2d(4, 6, (3, 2), 2, 1, groups=2)),
     "Conv2d_nobias": Specimen(lambda: scratchnet.Conv2d(4, 3, 3, dilation=(1, 2), bias=False)),
@@ -31,6 +53,14 @@ ZOO = {
     "Upsampling": Specimen(lambda: scratchnet.Upsampling(4, 3, 3, 2, padding=1)),
     "ReLU": Specimen(scratchnet.ReLU),
     "Sigmoid": Specimen(scratchnet.Sigmoid),
+    **{name: Specimen(getattr(scratchnet, name)) for name in ACTIVATIONS},
+    "Threshold": Specimen(lambda: scratchnet.Threshold(0.1, 20.0)),
+    "RReLU": Specimen(lambda: scratchnet.RReLU(0.25, 0.25)),
+    "Softmax": Specimen(lambda: scratchnet.Softmax(1)),
+    "LogSoftmax": Specimen(lambda: scratchnet.LogSoftmax(1)),
+    "Softmin": Specimen(lambda: scratchnet.Softmin(1)),
+    "GLU": Specimen(lambda: scratchnet.GLU(1)),
+    "SwiGLU": Specimen(lambda: scratchnet.SwiGLU(1)),
     "Residual": Specimen(lambda: scratchnet.Residual(scratchnet.Conv2d(4, 4, 3, padding=1))),
     "Concat": Specimen(lambda: scratchnet.Concat(scratchnet.Conv2d(4, 3, 3, padding=1))),
 }

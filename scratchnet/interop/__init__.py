@@ -6,8 +6,8 @@ into a torch.nn model.
 """
 
 from scratchnet.interop.autograd import as_autograd
-from scratchnet.interop.containers import TorchConcat, TorchResidual
+from scratchnet.interop.containers import TorchConcat, TorchResidual, TorchSwiGLU
 from scratchnet.interop.exporting import to_torch
 from scratchnet.interop.importing import from_torch
 
-__all__ = ["TorchConcat", "TorchResidual", "as_autograd", "from_torch", "to_torch"]
+__all__ = ["TorchConcat", "TorchResidual", "TorchSwiGLU", "as_autograd", "from_torch", "to_torch"]

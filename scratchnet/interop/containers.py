@@ -1,4 +1,4 @@
-"""The containers that torch.nn lacks, and what both directions say of what they cannot convert."""
+"""Modules that torch.nn lacks, and what both directions say of what they cannot convert."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ class TorchConcat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return [x, body(x)]."""
         return torch.cat([x, self.body(x)], dim=-3)
+
+
+class TorchSwiGLU(nn.Module):
+    """y = silu(a)·b, where x = [a, b] along ``dim``: what :class:`scratchnet.SwiGLU` becomes."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return silu(a)·b."""
+        a, b = x.chunk(2, self.dim)
+        return nn.functional.silu(a) * b
 
 
 def torch_class(name: str) -> Any:

@@ -62,9 +62,10 @@ class _Tables:
 @cache
 def _tables() -> _Tables:
     # not at the top: containers fuse what they contain
-    from scratchnet.layers.activation import ReLU, Sigmoid
+    from scratchnet.layers.activation import ReLU
     from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d
+    from scratchnet.layers.smooth import Sigmoid
     from scratchnet.layers.upsampling import Upsampling
 
     stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {

@@ -10,10 +10,11 @@ import torch
 
 from scratchnet import layers
 from scratchnet.errors import ArgumentError
-from scratchnet.layers.activation import ReLU, Sigmoid
+from scratchnet.layers.activation import ReLU
 from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module
+from scratchnet.layers.smooth import Sigmoid
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.models import owncode
 from scratchnet.models.owncode import is_own_code

@@ -1,74 +1,101 @@
-"""Element-wise functions."""
+"""Element-wise functions: what they share, and the kernels that compute all of them.
+
+The functions themselves stand in kinked.py (pieces of straight lines) and smooth.py.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratchnet.errors import ArgumentError
 from scratchnet.ops.extension import extension, how, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape
 
-# Both keep the output and not the input: the next operation keeps it anyway.
 
+def elementwise(
+    function: Callable[..., Tensor],
+    backward: Callable[..., Tensor],
+    *,
+    twin: str,
+    of_output: bool = False,
+    exact: bool = False,
+    refuses: Callable[..., str | None] = lambda **options: None,
+    usual: Mapping[str, float] = MappingProxyType({}),
+    tried: Sequence[Mapping[str, float]] = (),
+    wrong: Sequence[Mapping[str, Any]] = (),
+) -> Op:
+    """Return the operation y = f(x), for tensors of any shape.
 
-def _cases() -> list[Case]:
-    shapes = [
-        (),
-        (0,),
-        (0, 3, 2, 5),
-        (1,),
-        (1, 1, 1, 1),
-        (7,),
-        (3, 5),
-        (5, 17, 31),
-        (3, 11, 67, 29),
-    ]
-    few = {(1,), (3, 5), (2, 3, 7, 5)}
-    return [
-        *(Case((shape,), few=shape in few) for shape in shapes),
-        *(Case(((2, 3, 7, 5),), layout=layout, few=layout == "transposed") for layout in LAYOUTS),
-        Case(((2, 3),), dtypes=(torch.int64,), error="floating-point"),
-    ]
-
-
-def _check(x: Tensor) -> Shape:
-    return tuple(x.shape)
-
-
-def _relu(x: Tensor) -> tuple[Tensor, Tensor]:
-    """y = max(0, x); nan stays nan."""
-    y = torch.relu(x)
-    return y, y
-
-
-def _relu_backward(grad_y: Tensor, y: Tensor, x: Tensor, *, needs: Needs) -> Gradients:
-    """∂L/∂x = ∂L/∂y where x > 0, which is where y > 0, else 0: at the kink the derivative is
-    0, as in torch.
+    Args:
+        function: ``(x, **options) -> y``; its name, less underscores, is the operation's, and its
+            options are numbers.
+        backward: ``(grad_y, x, **options) -> grad_x``.
+        twin: as Op takes it.
+        of_output: whether ``backward`` takes y in the place of x, which then need not be kept: the
+            next operation keeps y anyway.
+        exact: as Op takes it.
+        refuses: ``(**options)`` -> what it expected and what came, for options out of range.
+        usual: what it is tested with for options that have no default.
+        tried: other options that it is tested with.
+        wrong: options that it refuses.
     """
-    return (grad_y.masked_fill(y <= 0, 0),) if needs[0] else (None,)
+    name = function.__name__.strip("_")
+
+    @wraps(function)
+    def forward(x: Tensor, **options: float) -> tuple[Tensor, Tensor | None]:
+        y = function(x, **options)
+        return y, y if of_output else None
+
+    @wraps(backward)
+    def gradient(
+        grad_y: Tensor, y: Tensor | None, x: Tensor, *, needs: Needs, **options: float
+    ) -> Gradients:
+        return (backward(grad_y, x if y is None else y, **options) if needs[0] else None,)
+
+    def check(x: Tensor, **options: Any) -> Shape:
+        for option, value in options.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ArgumentError(f"{name} expects {option} to be a number, got {value!r}")
+        reason = refuses(**options)
+        if reason:
+            raise ArgumentError(f"{name} expects {reason}")
+        return tuple(x.shape)
+
+    def cases() -> list[Case]:
+        numbers = list(inspect.signature(function).parameters)[1:]
+        return [
+            *(Case((shape,), usual, few=shape == (3, 5)) for shape in _SHAPES),
+            *(Case(((5, 17, 31),), options, few=True) for options in tried),
+            *(Case((_IMAGES,), usual, layout, few=layout == "transposed") for layout in LAYOUTS),
+            Case(((2, 3),), usual, dtypes=(torch.int64,), error="floating-point"),
+            *(Case(((2, 3),), options, error="expects") for options in wrong),
+            *(Case(((2, 3),), {**usual, number: "x"}, error="a number") for number in numbers),
+        ]
+
+    op = Op(
+        name, forward=forward, backward=gradient, check=check, cases=cases, exact=exact,
+        reads=() if of_output else None, twin=twin,
+    )  # fmt: skip
+    if name in ("relu", "sigmoid"):
+        op.implement(
+            "cpp",
+            forward=partial(_forward_in_cpp, f"{name}_forward"),
+            backward=partial(_backward_in_cpp, f"{name}_backward"),
+            supports=supports,
+            how=how,
+        )
+    return op
 
 
-def _sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-    """y = σ(x) = 1 / (1 + e⁻ˣ), finite for every finite x."""
-    y = torch.sigmoid(x)
-    return y, y
-
-
-def _sigmoid_backward(grad_y: Tensor, y: Tensor, x: Tensor, *, needs: Needs) -> Gradients:
-    """∂L/∂x = ∂L/∂y · σ(x)·(1 − σ(x)) = ∂L/∂y · y·(1 − y)."""
-    return (grad_y * (y * (1 - y)),) if needs[0] else (None,)
-
-
-relu = Op(
-    "relu", forward=_relu, backward=_relu_backward, check=_check, cases=_cases, exact=True,
-    reads=(), twin="torch.nn.functional.relu",
-)  # fmt: skip
-sigmoid = Op(
-    "sigmoid", forward=_sigmoid, backward=_sigmoid_backward, check=_check, cases=_cases, reads=(),
-    twin="torch.sigmoid",
-)  # fmt: skip
+_SHAPES: list[Shape] = [(), (0,), (0, 3, 2, 5), (7,), (3, 5), (5, 17, 31), (37, 1021)]
+_IMAGES = (2, 3, 7, 5)
 
 
 # -- in C++ ----------------------------------------------------------------------------------------
@@ -95,13 +122,3 @@ def _backward_in_cpp(
     grad_x = torch.empty_like(y)
     getattr(extension(), kernel)(_laid_out_as(y, grad_y), y, grad_x)
     return (grad_x,)
-
-
-for _op in (relu, sigmoid):
-    _op.implement(
-        "cpp",
-        forward=partial(_forward_in_cpp, f"{_op.name}_forward"),
-        backward=partial(_backward_in_cpp, f"{_op.name}_backward"),
-        supports=supports,
-        how=how,
-    )

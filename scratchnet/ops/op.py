@@ -289,3 +289,17 @@ def check_rank(op: str, name: str, tensor: Tensor, axes: str) -> None:
         raise ShapeError(
             f"{op} expects {name} ({axes}), got {tensor.dim()}-D {tuple(tensor.shape)}"
         )
+
+
+def check_axis(op: str, x: Tensor, dim: object) -> int:
+    """Return ``dim`` counted from the first axis; a single number has one axis, as in torch.
+
+    Raises:
+        ArgumentError: it is no axis of x.
+    """
+    rank = max(x.dim(), 1)
+    if isinstance(dim, bool) or not isinstance(dim, int) or not -rank <= dim < rank:
+        raise ArgumentError(
+            f"{op} expects dim to be an axis of x, an int from {-rank} to {rank - 1}, got {dim!r}"
+        )
+    return dim % rank

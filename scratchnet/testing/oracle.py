@@ -137,3 +137,29 @@ def pixel_unshuffle(x: Tensor, *, downscale_factor: int) -> Tensor:
         return functional.pixel_unshuffle(x, downscale_factor)
     n, c, h, w = x.shape
     return x.reshape(n, c * downscale_factor**2, h // downscale_factor, w // downscale_factor)
+def hardsigmoid(x: Tensor) -> Tensor:
+    """From relu6: the derivative of torch.nn.functional.hardsigmoid is 1/6 in float32 always."""
+    return functional.relu6(x + 3) / 6
+
+
+def celu(x: Tensor, *, alpha: float) -> Tensor:
+    """By its formula: torch.nn.functional.celu rounds 1/alpha to float32."""
+    return torch.where(x > 0, x, alpha * torch.expm1(x / alpha))
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """By torch.nn.functional.gelu."""
+    return functional.gelu(x, approximate="tanh")
+
+
+def prelu(x: Tensor, weight: Tensor) -> Tensor:
+    """By torch.nn.functional.prelu, which takes no slope for each element."""
+    if weight.shape != x.shape:
+        return functional.prelu(x, weight)
+    return functional.prelu(x.reshape(1, -1), weight.reshape(-1)).reshape(x.shape)
+
+
+def swiglu(x: Tensor, *, dim: int) -> Tensor:
+    """By torch.nn.functional.silu of the first half."""
+    a, b = x.chunk(2, dim)
+    return functional.silu(a) * b

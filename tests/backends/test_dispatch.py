@@ -25,9 +25,10 @@ from scratchnet.errors import (
     TypeMismatch,
 )
 from scratchnet.ops.conv import conv2d
-from scratchnet.ops.elementwise import relu, sigmoid
 from scratchnet.ops.graph import Stages, graph
+from scratchnet.ops.kinked import relu
 from scratchnet.ops.op import Op
+from scratchnet.ops.smooth import sigmoid
 from scratchnet.ops.upsample import upsample_nearest
 
 TWICE = {"scale": (2, 2)}

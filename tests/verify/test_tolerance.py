@@ -21,8 +21,9 @@ from scratchnet import ops
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
 from scratchnet.ops.conv import conv2d
-from scratchnet.ops.elementwise import relu, sigmoid
+from scratchnet.ops.kinked import relu
 from scratchnet.ops.op import Case, Op
+from scratchnet.ops.smooth import sigmoid
 from scratchnet.testing import backend_checks
 from scratchnet.testing.closeness import ConformanceError
 from scratchnet.testing.tensors import normal
