@@ -191,6 +191,9 @@ def test_one_error_names_all_unsupported_modules() -> None:
         nn.Sequential(nn.ReLU(), nn.Dropout3d()),
         TorchResidual(nn.Upsample(scale_factor=1, mode="area")),
         TorchConcat(nn.Sequential(nn.GELU())),
+        nn.Sequential(nn.ReLU(), nn.Dropout()),
+        TorchResidual(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")),
+        TorchConcat(nn.Sequential(nn.CosineSimilarity())),
     )
     with pytest.raises(scratchnet.errors.ArgumentError) as caught:
         from_torch(model)
@@ -200,6 +203,9 @@ def test_one_error_names_all_unsupported_modules() -> None:
         "2.1 (Dropout3d)",
         "3.body (Upsample): Upsample expects mode",
         "4.body.0 (GELU)",
+        "2.1 (Dropout)",
+        "3.body (Conv2d): padding_mode",
+        "4.body.0 (CosineSimilarity)",
     ):
         assert place in message
     assert "0 (Conv2d)" not in message

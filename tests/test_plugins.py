@@ -46,7 +46,7 @@ def test_they_are_listed_and_change_nothing_unasked(desk: tuple[FreshEnvironment
     environment, folder = desk
     facts = json.loads(environment.run("scratchnet info --json", folder))
     origin = {row["name"]: row["distribution"] for row in facts["layers"] + facts["backends"]}
-    assert origin["PReLU"] == "scratchnet-activations"
+    assert origin["Snake"] == "scratchnet-activations"
     assert origin["DepthwiseConv2d"] == "scratchnet-depthwise"
     assert origin["aten"] == "scratchnet-aten"
     assert facts["problems"] == []
@@ -60,7 +60,7 @@ def test_they_are_listed_and_change_nothing_unasked(desk: tuple[FreshEnvironment
 
 def test_the_kit_checks_them_by_name(desk: tuple[FreshEnvironment, Path]) -> None:
     environment, folder = desk
-    out = environment.run("scratchnet check PReLU DepthwiseConv2d --backend aten", folder)
+    out = environment.run("scratchnet check Snake DepthwiseConv2d --backend aten", folder)
     assert "FAILED" not in out
     assert out.count(" checks passed") == 2
 

@@ -1,6 +1,6 @@
-"""More activations for scratchnet: torch.nn's functions and arguments, gradients by hand."""
+"""Activations that torch.nn lacks, for scratchnet, with gradients by hand."""
 
-from scratchnet_activations.plain import GELU, LeakyReLU, SiLU, Softplus, Tanh
-from scratchnet_activations.prelu import PReLU
+from scratchnet_activations.plain import Sine, SquaredReLU
+from scratchnet_activations.snake import Snake
 
-__all__ = ["GELU", "LeakyReLU", "PReLU", "SiLU", "Softplus", "Tanh"]
+__all__ = ["Sine", "Snake", "SquaredReLU"]
