@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scratchnet.layers.graph import Graph
     from scratchnet.layers.loss import MSE
     from scratchnet.layers.module import Module
+    from scratchnet.layers.prelu import PReLU, RReLU
     from scratchnet.layers.resampling import (
         ChannelShuffle,
         PixelShuffle,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         UpsamplingBilinear2d,
         UpsamplingNearest2d,
     )
-    from scratchnet.layers.prelu import PReLU, RReLU
     from scratchnet.layers.smooth import (
         CELU,
         ELU,
@@ -69,8 +69,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Adam",
     "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "MSE",
+    "SELU",
+    "SGD",
+    "Adam",
     "ChannelShuffle",
     "Concat",
     "Conv1d",
@@ -79,9 +85,6 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
-    "ELU",
-    "GELU",
-    "GLU",
     "Graph",
     "Hardshrink",
     "Hardsigmoid",
@@ -90,7 +93,6 @@ __all__ = [
     "LeakyReLU",
     "LogSigmoid",
     "LogSoftmax",
-    "MSE",
     "Mish",
     "Module",
     "Muon",
@@ -102,8 +104,6 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "Residual",
-    "SELU",
-    "SGD",
     "ScratchnetError",
     "Sequential",
     "SiLU",

@@ -137,6 +137,8 @@ def pixel_unshuffle(x: Tensor, *, downscale_factor: int) -> Tensor:
         return functional.pixel_unshuffle(x, downscale_factor)
     n, c, h, w = x.shape
     return x.reshape(n, c * downscale_factor**2, h // downscale_factor, w // downscale_factor)
+
+
 def hardsigmoid(x: Tensor) -> Tensor:
     """From relu6: the derivative of torch.nn.functional.hardsigmoid is 1/6 in float32 always."""
     return functional.relu6(x + 3) / 6
