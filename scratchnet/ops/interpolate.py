@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape
 
 RANKS = {
@@ -198,3 +199,73 @@ interpolate = Op(
     "interpolate", forward=_forward, backward=_backward, check=_check, cases=_cases,
     reads=(), twin="scratchnet.testing.oracle.interpolate",
 )  # fmt: skip
+
+
+# -- in C++ ----------------------------------------------------------------------------------------
+
+Matrix = tuple[Tensor, Tensor, Tensor]
+"""Where the taps of each place begin; the pixels that they see; their weights."""
+
+
+@lru_cache(maxsize=256)
+def _matrix(
+    mode: str, size: int, out: int, align_corners: bool, scale: float | None, dtype: torch.dtype,
+    transposed: bool,
+) -> Matrix:  # fmt: skip
+    """Return the map from an axis of ``size`` pixels to one of ``out``, or the adjoint of that."""
+    index, weight = _taps(mode, size, out, align_corners, scale)
+    places = torch.arange(out).unsqueeze(1).expand_as(index).flatten()
+    pixels, weights = index.flatten(), weight.flatten()
+    if transposed:
+        order = pixels.argsort(stable=True)
+        places, pixels, weights, out = pixels[order], places[order], weights[order], size
+    starts = torch.cat([places.new_zeros(1), places.bincount(minlength=out).cumsum(0)])
+    return starts, pixels.contiguous(), weights.to(dtype)
+
+
+def _matrices(
+    x: Tensor, size: Shape, mode: str, align_corners: bool, scale: Scale | None, transposed: bool
+) -> list[Matrix]:
+    scales = scale or (None,) * len(size)
+    return [
+        _matrix(mode, n, out, align_corners, by, x.dtype, transposed)
+        for n, out, by in zip(x.shape[2:], size, scales, strict=True)
+    ]
+
+
+def _mapped(x: Tensor, *axes: Matrix) -> Tensor:
+    """Return x with a map applied along each axis of its images."""
+    if len(axes) == 1:  # a sequence is an image of one row
+        return _mapped(x.unsqueeze(2), _same(x.dtype), *axes).squeeze(2)
+    if len(axes) == 2:
+        sizes = [len(starts) - 1 for starts, _, _ in axes]
+        y = new_images(x, (*x.shape[:2], *sizes))
+        extension().interpolate(channels_last(x), y, *axes)
+        return y
+    n, c, d = x.shape[:3]  # frame by frame, and then a frame's pixels are channels
+    frames = _mapped(x.movedim(1, 4).flatten(0, 1).movedim(3, 1), *axes[1:])
+    h, w = frames.shape[2:]
+    pixels = frames.movedim(1, 3).reshape(n, d, h * w * c, 1).transpose(1, 2)
+    y = _mapped(pixels, axes[0], _same(x.dtype))  # (N, H·W·C, D, 1)
+    return y.transpose(1, 2).reshape(n, y.shape[2], h, w, c).movedim(4, 1)
+
+
+@lru_cache(maxsize=2)
+def _same(dtype: torch.dtype) -> Matrix:
+    """Return the map of one pixel to itself."""
+    return _matrix("nearest", 1, 1, False, None, dtype, False)
+
+
+def _forward_in_cpp(x: Tensor, **options: Any) -> tuple[Tensor, None]:
+    return _mapped(x, *_matrices(x, **options, transposed=False)), None
+
+
+def _backward_in_cpp(
+    grad_y: Tensor, kept: None, x: Tensor, *, needs: Needs, **options: Any
+) -> Gradients:
+    return (_mapped(grad_y, *_matrices(x, **options, transposed=True)) if needs[0] else None,)
+
+
+interpolate.implement(
+    "cpp", forward=_forward_in_cpp, backward=_backward_in_cpp, supports=supports, how=how
+)
