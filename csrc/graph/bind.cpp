@@ -15,9 +15,9 @@ std::unique_ptr<Graph> graph_of(const std::vector<Spec>& stages, std::array<int6
       if (value.is_none()) continue;
       auto& numbers = spec.options[name.template cast<std::string>()];
       if (py::isinstance<py::sequence>(value)) {
-        numbers = value.template cast<std::vector<int64_t>>();
+        numbers = value.template cast<std::vector<double>>();
       } else {
-        numbers = {value.template cast<int64_t>()};
+        numbers = {value.template cast<double>()};
       }
     }
   }

@@ -40,7 +40,10 @@ class TypedGraph : public Graph {
 
   void keep_what_backward_reads();
   static bool is_made_again(const Node<T>& node) {
-    return node.stage->only_copies && node.function == Function::none;
+    return node.stage->is_cheap && node.function == Function::none;
+  }
+  static bool reads_output(const Node<T>& node) {  // in backward
+    return node.stage->reads_output_backward || node.function != Function::none;
   }
   Plan<T> plan_forward(bool keep) const;
   Plan<T> plan_backward(bool wants_grad_x) const;
@@ -91,24 +94,21 @@ TypedGraph<T>::TypedGraph(const std::vector<StageSpec>& specs, Size input)
     expect(readers_[value] > 0 || i + 1 == specs.size(), spec.op, ": nothing reads value ", value);
     std::vector<Size> inputs;
     for (const int64_t read : spec.reads) inputs.push_back(sizes_[read]);
-    Function function = Function::none;
-    std::string kind = spec.op;
     if (is_function(spec.op)) {
       expect(inputs.size() == 1, spec.op, ": expected one value to read");
-      function = function_named(spec.op), kind = "add";  // of one value, a copy
       const int64_t producer = producers_[spec.reads[0]];
       if (producer != kNowhere && readers_[spec.reads[0]] == 1 &&
-          nodes_[producer].function == Function::none) {
-        nodes_[producer].function = function, nodes_[producer].value = value;
+          !reads_output(nodes_[producer])) {  // it would find what the function made of it
+        nodes_[producer].function = function_named(spec.op), nodes_[producer].value = value;
         producers_[value] = producer;
         sizes_.push_back(inputs[0]);
         continue;
       }
     }
     const auto& kinds = stage_kinds<T>();
-    expect(kinds.count(kind) > 0, "there is no kind of stage ", kind);
-    Node<T> node{kinds.at(kind)(inputs, {spec.options}),   spec.reads, value, function,
-                 static_cast<int64_t>(parameters_.size()), 0,          0,     0};
+    expect(kinds.count(spec.op) > 0, "there is no kind of stage ", spec.op);
+    Node<T> node{kinds.at(spec.op)(inputs, {spec.op, spec.options}), spec.reads, value,
+                 Function::none, static_cast<int64_t>(parameters_.size()), 0, 0, 0};
     node.packed_at = reserve(packed_size_, node.stage->packed_size(false));
     node.packed_backward_at = reserve(packed_backward_size_, node.stage->packed_size(true));
     node.sums_at = reserve(sums_size_, node.stage->sums_size());
@@ -128,7 +128,7 @@ template <class T>
 void TypedGraph<T>::keep_what_backward_reads() {
   std::vector<bool> read(sizes_.size());
   for (const Node<T>& node : nodes_) {
-    if (node.function != Function::none) read[node.value] = true;
+    if (reads_output(node)) read[node.value] = true;
     if (!node.stage->reads_inputs_backward) continue;
     for (const int64_t value : node.reads) read[value] = true;
   }
@@ -221,7 +221,7 @@ Plan<T> TypedGraph<T>::plan_backward(bool wants_grad_x) const {
   grads[last] = plan.take(sizes_[last].elements());
   add_gather(plan, sizes_[0], &Frame<T>::x, place_of(0));
   add_gather(plan, sizes_[last], &Frame<T>::grad_y, grads[last]);
-  if (nodes_.back().function != Function::none) {
+  if (reads_output(nodes_.back())) {
     add_gather(plan, sizes_[last], &Frame<T>::y, place_of(last));
   }
   for (auto node = nodes_.rbegin(); node != nodes_.rend(); ++node) {
@@ -237,6 +237,7 @@ Plan<T> TypedGraph<T>::plan_backward(bool wants_grad_x) const {
     }
     Wires wires{
         {}, {}, Function::none, grad, {}, node->packed_backward_at, node->sums_at, node->parameter};
+    if (node->stage->reads_output_backward) wires.out = place_of(value);
     std::vector<std::pair<int64_t, Place>> more;  // gradients to be added to others
     for (const int64_t read : node->reads) {
       wires.in.push_back(node->stage->reads_inputs_backward ? place_of(read) : Place{});

@@ -18,7 +18,7 @@ namespace scratchnet {
 struct StageSpec {
   std::string op;  // a kind of stage (see SCRATCHNET_STAGE) or an element-wise function
   std::vector<int64_t> reads;
-  std::map<std::string, std::vector<int64_t>> options;
+  std::map<std::string, std::vector<double>> options;
 };
 
 // What a forward keeps for its backward: the values of all images that it will read.

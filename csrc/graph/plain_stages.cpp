@@ -54,7 +54,7 @@ template <class T>
 class Concat : public Stage<T> {
  public:
   Concat(const std::vector<Size>& inputs, Size output) : Stage<T>(output), inputs_(inputs) {
-    this->only_copies = true;
+    this->is_cheap = true;
   }
 
   void forward(Plan<T>& plan, const Wires& wires) const override {

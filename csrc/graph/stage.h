@@ -136,7 +136,7 @@ struct Target {
 // What a stage is connected to.
 struct Wires {
   std::vector<Place> in;
-  Place out;                        // forward
+  Place out;                        // forward; backward, for a stage that reads its output there
   Function function;                // forward, for a stage that fuses: of its result
   Place grad_out;                   // backward
   std::vector<Target> grad_in;      // backward
@@ -152,8 +152,8 @@ class Stage {
   const Size output;
   std::vector<Sizes> parameters;  // their shapes
   bool fuses = false;             // see Target and Wires
-  bool reads_inputs_backward = false;
-  bool only_copies = false;  // so that its result is made again rather than kept
+  bool reads_inputs_backward = false, reads_output_backward = false;
+  bool is_cheap = false;  // so that its result is made again rather than kept
 
   virtual void forward(Plan<T>& plan, const Wires& wires) const = 0;
   virtual void backward(Plan<T>& plan, const Wires& wires) const = 0;
@@ -171,19 +171,22 @@ class Stage {
 
 // The options of a stage: numbers by name, two for (vertical, horizontal).
 struct Options {
-  std::map<std::string, std::vector<int64_t>> values;
+  std::string op;  // which kind of stage
+  std::map<std::string, std::vector<double>> values;
 
   bool has(const char* name) const { return values.count(name) > 0; }
-  int64_t number(const char* name) const {
+  double real(const char* name) const {
     expect(has(name) && values.at(name).size() == 1, "expected an option ", name, ", a number");
     return values.at(name)[0];
   }
+  int64_t number(const char* name) const { return static_cast<int64_t>(real(name)); }
   int64_t number(const char* name, int64_t otherwise) const {
     return has(name) ? number(name) : otherwise;
   }
   Pair pair(const char* name) const {
     expect(has(name) && values.at(name).size() == 2, "expected an option ", name, ", two numbers");
-    return {values.at(name)[0], values.at(name)[1]};
+    const std::vector<double>& two = values.at(name);
+    return {static_cast<int64_t>(two[0]), static_cast<int64_t>(two[1])};
   }
 };
 

@@ -1,13 +1,11 @@
 // Element-wise functions and their derivatives, on any number of elements.
 #ifdef SCRATCHNET_KERNELS
 
-#include "core/function_vec.h"
+#include "ops/functions_vec.h"
 
 #else
 
 #include "elementwise.h"
-
-#include <algorithm>
 
 #include "core/binding.h"
 #include "core/each_isa.h"
@@ -35,6 +33,44 @@ void add_to(T* sum, const T* term, int64_t size) {
 template void add_to(float*, const float*, int64_t);
 template void add_to(double*, const double*, int64_t);
 
+ElementWise element_wise(const std::string& name, const OptionOf& option) {
+  for (size_t row = 0; row < std::size(kFunctions); ++row) {
+    if (name != kFunctions[row].name) continue;
+    ElementWise found{static_cast<int>(row), {}};
+    for (size_t i = 0; i < found.options.size(); ++i) {
+      const char* const wanted = kFunctions[row].options[i];
+      if (wanted) found.options[i] = option(wanted);
+    }
+    return found;
+  }
+  throw std::invalid_argument("there is no element-wise function " + name);
+}
+
+namespace {
+
+template <class T>
+std::array<T, 2> options_in(const ElementWise& function) {
+  return {static_cast<T>(function.options[0]), static_cast<T>(function.options[1])};
+}
+
+}  // namespace
+
+template <class T>
+void evaluate(const ElementWise& function, const T* x, T* y, int64_t size) {
+  SCRATCHNET_BEST(evaluate<T>)(function.row, options_in<T>(function).data(), x, y, size);
+}
+template void evaluate(const ElementWise&, const float*, float*, int64_t);
+template void evaluate(const ElementWise&, const double*, double*, int64_t);
+
+template <class T>
+void differentiate(const ElementWise& function, const T* grad, const T* v, T* result,
+                   int64_t size) {
+  SCRATCHNET_BEST(differentiate<T>)(function.row, options_in<T>(function).data(), grad, v, result,
+                                    size);
+}
+template void differentiate(const ElementWise&, const float*, const float*, float*, int64_t);
+template void differentiate(const ElementWise&, const double*, const double*, double*, int64_t);
+
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;  // elements: two such stretches fit the L2 cache
@@ -49,27 +85,38 @@ T* like(const Tensor& x, const Tensor& tensor, const char* name) {
   return tensor.data<T>(name);
 }
 
-void forward(const Tensor& x, const Tensor& y, Function function) {
+using Given = std::map<std::string, double>;
+
+ElementWise find(const std::string& name, const Given& given) {
+  return element_wise(name, [&](const char* option) {
+    const auto found = given.find(option);
+    expect(found != given.end(), name, ": expected an option ", option);
+    return found->second;
+  });
+}
+
+void forward(const std::string& name, const Tensor& x, const Tensor& y, const Given& options) {
+  const ElementWise function = find(name, options);
   with_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = like<T>(x, x, "x");
     T* to = like<T>(x, y, "y");
     run_stretches(x.numel(), kGrain, [=](int64_t begin, int64_t end) {
-      std::copy(from + begin, from + end, to + begin);
-      apply(to + begin, end - begin, function);
+      evaluate(function, from + begin, to + begin, end - begin);
     });
   });
 }
 
-void backward(const Tensor& grad_y, const Tensor& y, const Tensor& grad_x, Function function) {
+void backward(const std::string& name, const Tensor& grad_y, const Tensor& v, const Tensor& grad_x,
+              const Given& options) {
+  const ElementWise function = find(name, options);
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = like<T>(grad_y, grad_y, "grad_y");
-    const T* returned = like<T>(grad_y, y, "y");
+    const T* at = like<T>(grad_y, v, "v");
     T* to = like<T>(grad_y, grad_x, "grad_x");
-    run_stretches(y.numel(), kGrain, [=](int64_t begin, int64_t end) {
-      std::copy(from + begin, from + end, to + begin);
-      apply_derivative(to + begin, returned + begin, end - begin, function);
+    run_stretches(v.numel(), kGrain, [=](int64_t begin, int64_t end) {
+      differentiate(function, from + begin, at + begin, to + begin, end - begin);
     });
   });
 }
@@ -79,19 +126,11 @@ void backward(const Tensor& grad_y, const Tensor& y, const Tensor& grad_x, Funct
 
 SCRATCHNET_BIND(m) {
   using namespace scratchnet;
-  for (const Function function : {Function::relu, Function::sigmoid}) {
-    const std::string name = name_of(function);
-    def(
-        m, (name + "_forward").c_str(),
-        [function](const Tensor& x, const Tensor& y) { forward(x, y, function); }, py::arg("x"),
-        py::arg("y"));
-    def(
-        m, (name + "_backward").c_str(),
-        [function](const Tensor& grad_y, const Tensor& y, const Tensor& grad_x) {
-          backward(grad_y, y, grad_x, function);
-        },
-        py::arg("grad_y"), py::arg("y"), py::arg("grad_x"));
-  }
+  def(m, "elementwise_forward", forward, py::arg("name"), py::arg("x"), py::arg("y"),
+      py::arg("options") = Given());
+  // `v` is y for a function whose derivative is taken from what it returned, else x.
+  def(m, "elementwise_backward", backward, py::arg("name"), py::arg("grad_y"), py::arg("v"),
+      py::arg("grad_x"), py::arg("options") = Given());
 }
 
 #endif

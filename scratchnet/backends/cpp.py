@@ -357,16 +357,12 @@ def _graph_plan(x: Tensor, parameters: tuple[Tensor | None, ...], stages: Stages
     return _plan(stages, tuple(x.shape[1:]), shapes, x.dtype == torch.float64)
 
 
-_FUSED = (
-    "conv2d",
-    "upsample_conv2d",
-    "relu",
-    "sigmoid",
-    "add",
-    "concat",
-    "max_pool2d",
-    "avg_pool2d",
-)
+_FUSED = {
+    *("add", "avg_pool2d", "concat", "conv2d", "max_pool2d", "upsample_conv2d"),
+    *("celu", "elu", "gelu", "gelu_tanh", "hardshrink", "hardsigmoid", "hardswish", "hardtanh"),
+    *("leaky_relu", "logsigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus"),
+    *("softshrink", "softsign", "tanh", "tanhshrink", "threshold"),
+}
 
 
 def _graph_supports(x: Tensor, *parameters: Tensor | None, stages: Stages, keep: bool) -> Verdict:

@@ -29,14 +29,18 @@ class Function(Module):
 
     op: Op
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the layer's operation."""
+        return {name: getattr(self, name) for name in self.op.options}
+
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: the options of the operation."""
-        return {name: getattr(self, name) for name in self.op.options}
+        return self.options
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the function of the input."""
-        options = {name: getattr(self, name) for name in self.op.options}
-        y, back = dispatch.run(self.op, check_tensor(self, inputs[0]), **options)
+        y, back = dispatch.run(self.op, check_tensor(self, inputs[0]), **self.options)
         self.save(back)
         result: Tensor = y
         return result

@@ -45,7 +45,7 @@ class _Tables:
     """What is fused.
 
     Attributes:
-        stages: {layer: (its operation, the options from the layer)}.
+        stages: {layer: (layer) -> (its operation, the options)}.
         branches: {layer: (the operation that joins what its body returns to what it was given, and
             in which order)}.
         sequences: layers that run their modules one after the other.
@@ -53,7 +53,7 @@ class _Tables:
             replaced since, to try something out, is called, not bypassed.
     """
 
-    stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]]
+    stages: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]]
     branches: dict[type, tuple[str, tuple[str, str]]]
     sequences: tuple[type, ...]
     methods: dict[type, tuple[Any, ...]]
@@ -62,17 +62,22 @@ class _Tables:
 @cache
 def _tables() -> _Tables:
     # not at the top: containers fuse what they contain
-    from scratchnet.layers.activation import ReLU
+    from scratchnet.layers import activation, smooth
     from scratchnet.layers.containers import Concat, Residual, Sequential
     from scratchnet.layers.conv import Conv2d
-    from scratchnet.layers.smooth import Sigmoid
     from scratchnet.layers.upsampling import Upsampling
 
-    stages: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
-        Conv2d: ("conv2d", lambda layer: layer.options),
-        Upsampling: ("upsample_conv2d", lambda layer: layer.options),
-        ReLU: ("relu", lambda layer: {}),
-        Sigmoid: ("sigmoid", lambda layer: {}),
+    element_wise = (
+        *(activation.Hardshrink, activation.Hardsigmoid, activation.Hardswish),
+        *(activation.Hardtanh, activation.LeakyReLU, activation.ReLU, activation.ReLU6),
+        *(activation.Softshrink, activation.Threshold, smooth.CELU, smooth.ELU, smooth.GELU),
+        *(smooth.LogSigmoid, smooth.Mish, smooth.SELU, smooth.SiLU, smooth.Sigmoid),
+        *(smooth.Softplus, smooth.Softsign, smooth.Tanh, smooth.Tanhshrink),
+    )
+    stages: dict[type, Callable[[Any], tuple[str, dict[str, Any]]]] = {
+        Conv2d: lambda layer: ("conv2d", layer.options),
+        Upsampling: lambda layer: ("upsample_conv2d", layer.options),
+        **{kind: lambda layer: (layer.op.name, layer.options) for kind in element_wise},
     }
     branches: dict[type, tuple[str, tuple[str, str]]] = {
         Residual: ("add", ("body", "input")),
@@ -208,8 +213,8 @@ class Run:
         """Append the stages of a module that reads value ``at``; return the number of its value."""
         kind = type(module)
         if kind in tables.stages:
-            op, options = tables.stages[kind]
-            stages.append(Stage(op, (at,), tuple(options(module).items())))
+            op, options = tables.stages[kind](module)
+            stages.append(Stage(op, (at,), tuple(options.items())))
             self.layers.append(module)
             return len(stages)
         given = at

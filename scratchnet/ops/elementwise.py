@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError
-from scratchnet.ops.extension import extension, how, supports
+from scratchnet.ops.extension import extension, how, laid_out_as, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape
 
 
@@ -83,14 +83,13 @@ def elementwise(
         name, forward=forward, backward=gradient, check=check, cases=cases, exact=exact,
         reads=() if of_output else None, twin=twin,
     )  # fmt: skip
-    if name in ("relu", "sigmoid"):
-        op.implement(
-            "cpp",
-            forward=partial(_forward_in_cpp, f"{name}_forward"),
-            backward=partial(_backward_in_cpp, f"{name}_backward"),
-            supports=supports,
-            how=how,
-        )
+    op.implement(
+        "cpp",
+        forward=partial(_forward_in_cpp, name, of_output),
+        backward=partial(_backward_in_cpp, name),
+        supports=supports,
+        how=how,
+    )
     return op
 
 
@@ -101,24 +100,21 @@ _IMAGES = (2, 3, 7, 5)
 # -- in C++ ----------------------------------------------------------------------------------------
 
 
-def _laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
-    """Return ``tensor`` with the strides of ``like``: the kernels go through memory in order."""
-    if tensor.stride() == like.stride():
-        return tensor
-    return torch.empty_like(like).copy_(tensor)
-
-
-def _forward_in_cpp(kernel: str, x: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_in_cpp(
+    name: str, of_output: bool, x: Tensor, **options: float
+) -> tuple[Tensor, Tensor | None]:
     y = torch.empty_like(x)  # without gaps, whatever x has
-    getattr(extension(), kernel)(_laid_out_as(y, x), y)
-    return y, y
+    extension().elementwise_forward(name, laid_out_as(y, x), y, options)
+    return y, y if of_output else None
 
 
 def _backward_in_cpp(
-    kernel: str, grad_y: Tensor, y: Tensor, x: Tensor, *, needs: Needs
+    name: str, grad_y: Tensor, y: Tensor | None, x: Tensor, *, needs: Needs, **options: float
 ) -> Gradients:
     if not needs[0]:
         return (None,)
-    grad_x = torch.empty_like(y)
-    getattr(extension(), kernel)(_laid_out_as(y, grad_y), y, grad_x)
+    at = x if y is None else y
+    grad_x = torch.empty_like(at)
+    at, grad_y = laid_out_as(grad_x, at), laid_out_as(grad_x, grad_y)
+    extension().elementwise_backward(name, grad_y, at, grad_x, options)
     return (grad_x,)

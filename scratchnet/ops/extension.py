@@ -94,6 +94,13 @@ extension = Extension("scratchnet")
 supports, how = extension.supports, extension.how
 
 
+def laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
+    """Return ``tensor`` with the strides of ``like``: the kernels go through memory in order."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_like(like).copy_(tensor)
+
+
 def channels_last(tensor: Tensor) -> Tensor:
     """Return the images (N, C, H, W) with the channels of a pixel side by side in memory."""
     return tensor.contiguous(memory_format=torch.channels_last)

@@ -237,6 +237,10 @@ def _cases() -> list[Case]:
         pooled.case(few=True),
         shared.case(few=True),
         B((3, 3, 6, 7)).conv(3, 4).then("sigmoid").case(),
+        B((2, 3, 6, 7)).conv(3, 4).then("silu").conv(4, 4).then("tanh").then("relu").conv(4, 3)
+        .then("leaky_relu", None, negative_slope=0.1).case(few=True),
+        B((2, 3, 5, 4)).then("mish").then("tanh").conv(3, 3).then("gelu").then("add", 4, 1)
+        .then("softplus", None, beta=2.0, threshold=20.0).conv(3, 2).then("tanh").case("sliced"),
         B((2, 3, 5, 4)).then("relu").conv(3, 3).then("add", 2, 0).then("sigmoid")
         .case("transposed"),
         B((2, 3, 9, 7)).conv(3, 5, (3, 2), padding=(0, 2)).then("relu").conv(5, 4, 1, padding=0)

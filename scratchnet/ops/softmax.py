@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scratchnet.ops.extension import extension, how, laid_out_as, supports
 from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape, check_axis
 
 
@@ -56,9 +58,35 @@ def _along(
         check_axis(name, x, dim)
         return tuple(x.shape)
 
-    return Op(
+    op = Op(
         name, forward=forward, backward=backward, check=check, cases=_cases, reads=(), twin=twin
     )
+    op.implement(
+        "cpp",
+        forward=partial(_forward_in_cpp, name),
+        backward=partial(_backward_in_cpp, name),
+        supports=supports,
+        how=how,
+    )
+    return op
+
+
+def _forward_in_cpp(name: str, x: Tensor, *, dim: int) -> tuple[Tensor, Tensor]:
+    y = torch.empty_like(x)  # without gaps, whatever x has
+    kernel = getattr(extension(), f"{name}_forward")
+    kernel(laid_out_as(y, x), y, check_axis(name, x, dim))
+    return y, y
+
+
+def _backward_in_cpp(
+    name: str, grad_y: Tensor, y: Tensor, x: Tensor, *, dim: int, needs: Needs
+) -> Gradients:
+    if not needs[0]:
+        return (None,)
+    grad_x = torch.empty_like(y)
+    kernel = getattr(extension(), f"{name}_backward")
+    kernel(laid_out_as(y, grad_y), y, grad_x, check_axis(name, x, dim))
+    return (grad_x,)
 
 
 def _cases() -> list[Case]:

@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 import scratchnet
-from scratchnet import Concat, Conv2d, ReLU, Sequential, Sigmoid, Upsampling
+from scratchnet import (
+    GELU,
+    Concat,
+    Conv2d,
+    Hardtanh,
+    LeakyReLU,
+    ReLU,
+    ReLU6,
+    Sequential,
+    Sigmoid,
+    Upsampling,
+)
 from scratchnet.backends import dispatch
 from scratchnet.backends.base import Backend
 from scratchnet.errors import ShapeError, TypeMismatch
@@ -65,6 +76,9 @@ NETWORKS = {
     "unet": unet,
     "concat first": lambda: Sequential(Concat(Conv2d(3, 2, 3, padding=1)), Conv2d(5, 3, 1)),
     "activations around": lambda: Sequential(ReLU(), Conv2d(3, 4, 3, groups=1), Sigmoid(), ReLU()),
+    "derivatives taken from the input": lambda: Sequential(
+        Conv2d(3, 4, 3), LeakyReLU(0.5), Hardtanh(-2, 2), Conv2d(4, 3, 1), GELU("tanh"), ReLU6()
+    ),
     "nested": lambda: Sequential(Sequential(Conv2d(3, 4, 3, stride=2)), Sequential(ReLU())),
 }
 

@@ -261,7 +261,7 @@ def test_an_empty_batch() -> None:
         ([], "at least one stage"),
         ([("relu", (1,), {})], "reads value 1, which no stage before it makes"),
         ([("relu", (0,), {}), ("relu", (0,), {})], "nothing reads value 1"),
-        ([("gelu", (0,), {})], "no kind of stage gelu"),
+        ([("swish", (0,), {})], "no kind of stage swish"),
         ([conv(0, 4, groups=2)], "2 groups do not divide 3 and 4 channels"),
         ([conv(0, 4, 13, padding=(0, 0))], "smaller than the kernel"),
         ([conv(0, 4, stride=(0, 1))], "stride and dilation of at least 1"),

@@ -79,20 +79,20 @@ def test_element_wise_functions(shape: tuple[int, ...], dtype: torch.dtype) -> N
     generator = torch.Generator().manual_seed(5)
     x, grad_y = (torch.randn(shape, dtype=dtype, generator=generator) * 4 for _ in range(2))
     y, grad_x = torch.empty_like(x), torch.empty_like(x)
-    _C.relu_forward(x, y)
+    _C.elementwise_forward("relu", x, y)
     assert torch.equal(y, x.relu())
-    _C.relu_backward(grad_y, y, grad_x)
+    _C.elementwise_backward("relu", grad_y, y, grad_x)
     assert torch.equal(grad_x, grad_y * (x > 0))
-    _C.sigmoid_forward(x, y)
+    _C.elementwise_forward("sigmoid", x, y)
     torch.testing.assert_close(y, x.sigmoid())
-    _C.sigmoid_backward(grad_y, y, grad_x)
+    _C.elementwise_backward("sigmoid", grad_y, y, grad_x)
     torch.testing.assert_close(grad_x, grad_y * y * (1 - y))
 
 
 def test_any_layout_without_gaps_is_read() -> None:
     x = torch.randn(2, 3, 4, 5).permute(3, 0, 2, 1)
     y = torch.empty_like(x)
-    _C.relu_forward(x, y)
+    _C.elementwise_forward("relu", x, y)
     assert torch.equal(y, x.relu())
 
 
@@ -120,15 +120,15 @@ def test_what_does_not_fit_is_refused() -> None:
         lambda: _C.conv2d_weight_grad(y, x, None, None, one, none, one, 1),
         lambda: _C.upsample_nearest_forward(y, x, (2, 1)),
         lambda: _C.upsample_nearest_backward(x, y, none),
-        lambda: _C.relu_forward(other, other),
-        lambda: _C.relu_forward(x, y),
-        lambda: _C.relu_forward(x, x.half()),
-        lambda: _C.relu_forward(x, x.to_sparse()),
-        lambda: _C.relu_forward(x, x.to("meta")),
-        lambda: _C.relu_forward(torch._neg_view(x), x),
-        lambda: _C.relu_forward(indices, indices),
+        lambda: _C.elementwise_forward("relu", other, other),
+        lambda: _C.elementwise_forward("relu", x, y),
+        lambda: _C.elementwise_forward("relu", x, x.half()),
+        lambda: _C.elementwise_forward("relu", x, x.to_sparse()),
+        lambda: _C.elementwise_forward("relu", x, x.to("meta")),
+        lambda: _C.elementwise_forward("relu", torch._neg_view(x), x),
+        lambda: _C.elementwise_forward("relu", indices, indices),
     ):
         with pytest.raises(ValueError, match=r"expected|sees no pixel|do not fit|negates"):
             wrong()
     with pytest.raises(TypeError):
-        _C.relu_forward(x, 5)
+        _C.elementwise_forward("relu", x, 5)
