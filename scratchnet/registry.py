@@ -6,7 +6,8 @@ import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points, version
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, entry_points, version
 from typing import Any, ClassVar, Generic, TypeVar
 
 from scratchnet.errors import PluginError
@@ -266,9 +267,14 @@ def function(obj: Any) -> Callable[..., Any]:
     return made
 
 
+@cache
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Return both, read once: each time they are asked for, a distribution reads its files."""
+    return distribution.name, distribution.version
+
+
 def _describe(point: EntryPoint) -> PluginInfo:
-    distribution = point.dist.name if point.dist else ""
-    version = point.dist.version if point.dist else ""
+    distribution, version = _name_and_version(point.dist) if point.dist else ("", "")
     return PluginInfo(
         point.name, point.value, distribution, version, builtin=distribution == OWN_DISTRIBUTION
     )
