@@ -18,9 +18,10 @@ from scratchnet.cli.evaluate import evaluate
 from scratchnet.cli.info import info
 from scratchnet.cli.new_plugin import new_plugin
 from scratchnet.cli.train import train
+from scratchnet.cli.zoo import zoo
 from scratchnet.errors import ScratchnetError
 
-COMMANDS = (train, denoise, evaluate, compare, bench, check, new_plugin, info)
+COMMANDS = (train, denoise, evaluate, compare, bench, check, new_plugin, info, zoo)
 
 app = typer.Typer(
     name="scratchnet",

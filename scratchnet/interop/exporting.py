@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -114,8 +115,8 @@ def _steps(network: Network) -> fx.Graph:
         options = {name: mapped(node, value) for name, value in step.options.items()}
         if step.module:
             nodes.append(steps.call_module(step.module, given, options))
-        elif step.function == "shape":
-            nodes.append(steps.call_function(getattr, (*given, "shape")))
+        elif isinstance(FUNCTIONS[step.function].torch, operator.attrgetter):
+            nodes.append(steps.call_function(getattr, (*given, step.function)))
         elif FUNCTIONS[step.function].torch is getattr(Tensor, step.function, None):
             nodes.append(steps.call_method(step.function, given, options))
         else:

@@ -60,6 +60,7 @@ def _shorter(model: Graph, network: Network, once: set[int]) -> Network:
     readers = Counter(n for s in network.steps for n in _numbers((s.arguments, s.options)))
     readers.update(_numbers(network.output))
     calls = Counter(step.module for step in network.steps)
+    unused: set[str] = set()
     gone: dict[int, int] = {}  # {number of a value: that of the one which takes its place}
     for number, step in enumerate(network.steps, start=network.inputs):
         (given,) = step.arguments if len(step.arguments) == 1 else (None,)
@@ -68,17 +69,21 @@ def _shorter(model: Graph, network: Network, once: set[int]) -> Network:
         module = model.get_submodule(step.module)
         if _does_nothing(module):
             gone[number] = given.of
-            _remove(model, step.module)
+            unused.add(step.module)
             continue
-        before = network.steps[given.of - network.inputs] if given.of >= network.inputs else None
-        if before is None or not before.module or readers[given.of] > 1:
+        if given.of < network.inputs or given.of in gone or readers[given.of] > 1:
+            continue
+        before = network.steps[given.of - network.inputs]
+        if not before.module:
             continue
         layer = model.get_submodule(before.module)
         alone = calls[before.module] == calls[step.module] == 1 and {id(layer), id(module)} <= once
         if alone and _foldable(layer, module):
             _absorb(layer, module)
             gone[number] = given.of
-            _remove(model, step.module)
+            unused.add(step.module)
+    for path in unused:
+        _remove(model, path)
     return _without(network, gone)
 
 

@@ -338,18 +338,23 @@ def _masked_fill_backward(grad: Tensor, shape: torch.Size, mask: Tensor) -> Grad
     return _summed(grad.masked_fill(mask, 0), shape), None, None
 
 
-def _pad(
-    x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None
-) -> tuple[Any, Kept]:
-    """A number around: so many places before and behind, from the last dimension on."""
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Tensor:
+    """Return x with a number around: so many places before and behind, from the last dimension on;
+    negative ones are cut off. As torch's function.
+    """
     if mode != "constant":
         raise ArgumentError(f"pad expects mode='constant' between modules, got {mode!r}")
-    return torch.constant_pad_nd(x, list(pad), value or 0), (list(pad),)
+    return torch.constant_pad_nd(x, list(pad), value or 0)
 
 
-def _pad_backward(grad: Tensor, pad: list[int]) -> Grads:
+def _pad(x: Tensor, places: Sequence[int], *others: Any, **more: Any) -> tuple[Any, Kept]:
+    """As :func:`pad`."""
+    return pad(x, places, *others, **more), (list(places),)
+
+
+def _pad_backward(grad: Tensor, places: list[int]) -> Grads:
     """∂L/∂x: what stands inside the padding; where elements were cut off, 0."""
-    return torch.constant_pad_nd(grad, [-n for n in pad]), None, None, None
+    return torch.constant_pad_nd(grad, [-n for n in places]), None, None, None
 
 
 def _plain(function: Callable[..., Any]) -> Function:
@@ -381,9 +386,10 @@ FUNCTIONS |= {
     "expand": Function(_expand, _expand_backward, Tensor.expand),
     "contiguous": Function(_contiguous, _contiguous_backward, Tensor.contiguous),
     "masked_fill": Function(_masked_fill, _masked_fill_backward, torch.masked_fill),
-    "pad": Function(_pad, _pad_backward, torch.constant_pad_nd),
+    "pad": Function(_pad, _pad_backward, pad),
     "floor_divide": _plain(operator.floordiv),
     "shape": _plain(operator.attrgetter("shape")),
+    "device": _plain(operator.attrgetter("device")),
     "size": _plain(Tensor.size),
     "dim": _plain(Tensor.dim),
     "sqrt": _plain(math.sqrt),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from scratchnet.layers.checks import check_grad
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.functions import FUNCTIONS
 from scratchnet.layers.module import Module
-from scratchnet.layers.value import Network, Ref, Step, Wiring, leaves, mapped
+from scratchnet.layers.value import Network, Ref, Step, Value, Wiring, leaves, mapped
 from scratchnet.ops.op import shape_only
 
 
@@ -63,8 +64,20 @@ class Graph(Module):
                 inspect.signature(self.connect).bind(*given)
             except TypeError as error:
                 raise ArgumentError(f"{type(self).__name__}: {inputs} inputs: {error}") from error
-            networks[inputs] = wiring.network(self.connect(*given))
+            with self._as_values(wiring):
+                networks[inputs] = wiring.network(self.connect(*given))
         return networks[inputs]
+
+    @contextmanager
+    def _as_values(self, wiring: Wiring) -> Iterator[None]:
+        """Let the attributes that are parameters and buffers stand for them, as values."""
+        names = [n for n in (*self._parameters, *self._buffers) if getattr(self, n) is not None]
+        tensors = {name: getattr(self, name) for name in names}
+        vars(self).update({name: Value(wiring, name) for name in names})
+        try:
+            yield
+        finally:
+            vars(self).update(tensors)
 
     @property
     def networks(self) -> dict[int, Network]:

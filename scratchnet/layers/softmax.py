@@ -138,6 +138,11 @@ class GLU(Along):
     op = gated.glu
     torch_names = ("torch.nn.GLU",)
 
+    @classmethod
+    def example(cls) -> tuple[GLU, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(1), init.example_images()
+
     def __init__(self, dim: int = -1) -> None:
         super().__init__(dim)
 
@@ -160,6 +165,11 @@ class SwiGLU(Along):
 
     op = gated.swiglu
     torch_names = ("scratchnet.interop.TorchSwiGLU",)
+
+    @classmethod
+    def example(cls) -> tuple[SwiGLU, Tensor]:
+        """Return a small one, and an input for it."""
+        return cls(1), init.example_images()
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(dim)

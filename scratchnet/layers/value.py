@@ -165,8 +165,8 @@ class Value:
     it: nothing is computed, the step is written down.
     """
 
-    def __init__(self, wiring: Wiring, number: int) -> None:
-        self.wiring, self.number = wiring, number
+    def __init__(self, wiring: Wiring, number: int | str) -> None:
+        self.wiring, self.number = wiring, number  # or the name of a parameter or buffer
 
     def __repr__(self) -> str:
         return f"Value({self.number})"
@@ -184,6 +184,11 @@ class Value:
     def shape(self) -> Value:
         """The sizes."""
         return self.wiring.function("shape", self)
+
+    @property
+    def device(self) -> Value:
+        """Where it is."""
+        return self.wiring.function("device", self)
 
     def __iter__(self) -> Iterator[Value]:
         raise ArgumentError(
