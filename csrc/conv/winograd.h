@@ -1,4 +1,4 @@
-// A 3x3 correlation without stride by Winograd's F(2x2, 3x3).
+// A 3x3 correlation without stride by Winograd's F(2x2, 3x3): docs/walk/6-winograd.md.
 //
 // A tile of 2x2 results is read from 4x4 pixels. Both are linear combinations of values at 16
 // points, where the correlation is one product each: 16 multiplications where the sums over 9 taps

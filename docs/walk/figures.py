@@ -269,6 +269,41 @@ def taps() -> None:
     save(figure, "taps")
 
 
+def winograd() -> None:
+    """Two tiles of an image, and one of them on its way through the 16 points."""
+    figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    blank(axes, 30, 11)
+    face = np.full((6, 8), "white", dtype=object)
+    face[:4, :4] = "#cfe2f6"
+    grid(axes, np.full((6, 8), ""), 0.4, 9.2, 0.9, colours=face)
+    axes.add_patch(
+        Rectangle((0.4 + 1.8, 9.2 - 3.6), 3.6, 3.6, fill=False, edgecolor=NOISY, linewidth=2)
+    )
+    axes.text(0.4, 9.7, "pixels: tiles of 4x4, 2 apart", fontsize=10, color=INK)
+    arrow(axes, (8.0, 7.4), (10.8, 7.4), OURS)
+    axes.text(9.4, 7.9, "Bᵀ d B", ha="center", fontsize=11, color=OURS)
+    shades = np.array(["#cfe2f6", "#fbe3c8", "#d3eee1", "#f0d9ea"], dtype=object)
+    points = np.array([[f"{row}{column}" for column in range(4)] for row in range(4)])
+    colours = np.tile(shades, (4, 1))
+    grid(axes, points, 11.2, 9.2, 0.9, size=8, colours=colours)
+    axes.text(11.2, 9.7, "16 points", fontsize=10, color=INK)
+    arrow(axes, (15.2, 7.4), (18.0, 7.4), OURS)
+    axes.text(16.6, 7.9, "· G g Gᵀ", ha="center", fontsize=11, color=OURS)
+    grid(axes, points, 18.4, 9.2, 0.9, size=8, colours=colours)
+    axes.text(18.4, 9.7, "16 products", fontsize=10, color=INK)
+    arrow(axes, (22.4, 7.4), (25.2, 7.4), OURS)
+    axes.text(23.8, 7.9, "Aᵀ m A", ha="center", fontsize=11, color=OURS)
+    grid(
+        axes, np.full((2, 2), ""), 25.8, 8.3, 0.9, colours=np.full((2, 2), "#cfe2f6", dtype=object)
+    )
+    axes.text(25.8, 9.7, "2x2 results", fontsize=10, color=INK)
+    axes.text(11.2, 3.6, "For each point, over all channels and a block of tiles:", fontsize=10)
+    axes.text(11.2, 2.5, "tiles x C   ·   C x O   =   tiles x O", fontsize=11, color=GREEN)
+    axes.text(11.2, 1.4, "a matrix product, whose sums stay in registers", fontsize=10, color=MUTED)
+    save(figure, "winograd")
+
+
 if __name__ == "__main__":
-    for draw in (chain, columns, overlaps, upsampling, activations, taps, tile):
+    for draw in (chain, columns, overlaps, upsampling, activations, taps, tile, winograd):
         draw()

@@ -65,7 +65,7 @@ def _better_at_torch(
     return None
 
 
-# Where a 3x3 kernel is done by Winograd's F(2x2, 3x3).
+# Where a 3x3 kernel is done by Winograd's F(2x2, 3x3): docs/walk/6-winograd.md.
 _FEWEST_CHANNELS = 12  # with fewer in or out most of a vector is empty at the points
 # In multiplications that take as long: what a tile's transforms cost for each channel in or out,
 # and the weights' for each pair of channels.
