@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from scratchnet.bench import zoo
 from scratchnet.bench.contest import OURS, setting
 from scratchnet.bench.machine import lines
 from scratchnet.bench.operation import SHAPES
@@ -58,6 +59,8 @@ def panels(result: Result) -> list[Panel]:
         what, _, label = case.title.partition(", ")
         if case.title in SHAPES:
             what, label = f"single convolutions, {setting(case.threads, case.dtype)}", case.title
+        elif case.section == zoo.SECTION:
+            what, label = f"the zoo, {setting(case.threads, case.dtype)}", case.title
         elif case.section == "float64":
             what += " in float64"
         ours = f"{1e3 * median(contest.timings[contest.ours]):.2f} ms"

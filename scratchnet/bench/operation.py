@@ -83,9 +83,10 @@ def _ours(
 
     def run() -> Both:
         y, back = dispatch.run(op, *made.tensors, backend=named, **made.options)
-        return y, back(*made.grad_ys) if made.grad_ys else ()
+        grads = back(*made.grad_ys, needs=made.needs) if made.grad_ys else ()
+        return y, [grad for grad, needed in zip(grads, made.needs, strict=False) if needed]
 
-    return by_hand(run, made.names if made.grad_ys else [])
+    return by_hand(run, [n for n, needed in zip(made.names, made.needs, strict=True) if needed])
 
 
 def _torchs(op: Op, case: Case, dtype: torch.dtype, last: bool, images: int) -> Contestant:

@@ -24,8 +24,10 @@ _ROUNDS = {
     "float64": (6, 2),
     "course": (5, 2),
     "memory": (1, 1),
+    "zoo": (15, 5),  # which takes minutes: only if it is asked for
 }
 SECTIONS = tuple(_ROUNDS)
+USUAL = SECTIONS[:-1]
 BATCHES = (2, 40, 256)
 PAPERS_BATCH = 40
 
@@ -35,7 +37,7 @@ class Plan:
     """What to measure, and with whom.
 
     Attributes:
-        sections: of SECTIONS; empty for all. Not with ``layer``.
+        sections: of SECTIONS; empty for the usual. Not with ``layer``.
         batches: images a step; None for 40 and, in the section "step", for 2 and 256, too.
         threads: None for one a core and, in the section "step", for a single one, too.
         rounds: of everything; None for a number that fits the section.
@@ -98,7 +100,7 @@ class Plan:
         """The sections, in order."""
         if self.layer is not None or self.op is not None:
             return [layer.SECTION if self.op is None else operation.SECTION]
-        return [name for name in SECTIONS if name in (self.sections or SECTIONS)]
+        return [name for name in SECTIONS if name in (self.sections or USUAL)]
 
     def rounds_of(self, section: str) -> int:
         """How many rounds the section takes."""

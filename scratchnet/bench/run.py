@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from scratchnet import backends, ops
 from scratchnet.backends.dispatch import AUTO, verifying
-from scratchnet.bench import layer, memory, operation, rival, step
+from scratchnet.bench import layer, memory, operation, rival, step, zoo
 from scratchnet.bench.contest import Case, Contest
 from scratchnet.bench.machine import machine, sgemm_gflops
 from scratchnet.bench.memory import keeps_memory
@@ -183,6 +183,8 @@ class Bench:
                 yield from operation.convolutions(
                     section, n, dtype, backends=names, only=plan.shapes
                 )
+            if section == zoo.SECTION:
+                yield from zoo.cases(n, dtype, names)
             for call in self.calls:
                 op = ops.get(str(plan.op))
                 chosen = plan.backends or operation.backends_of(op)
@@ -199,6 +201,10 @@ class Bench:
         for subject in self.subjects:
             chosen = plan.backends or layer.backends_of(subject)
             yield layer.cases(subject, plan.over(layer.SECTION)[0][1], chosen)[0]
+        for _, n in plan.over(zoo.SECTION) if zoo.SECTION in plan.running else []:
+            for title, subject in zoo.subjects(plan.dtype):
+                case = layer.cases(subject, n, plan.backends or [AUTO])[0]
+                yield replace(case, title=f"step of {title}")
 
 
 def _matrix_products(counts: list[int], rounds: int, result: Result) -> None:

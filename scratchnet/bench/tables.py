@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import geometric_mean, median
 
-from scratchnet.bench import layer, operation, step
+from scratchnet.bench import layer, operation, step, zoo
 from scratchnet.bench.contest import Contest, plural, setting, short
 from scratchnet.bench.machine import lines
 from scratchnet.bench.operation import SHAPES
@@ -28,7 +28,7 @@ def tables(result: Result) -> list[Table]:
     made = []
     for section in result.plan.running:
         contests = [c for c in result.contests if c.case.section == section]
-        shapes = [c for c in contests if c.case.title in SHAPES]
+        shapes = [c for c in contests if c.case.title in SHAPES or section == zoo.SECTION]
         made += [_contest(c, result) for c in contests if c not in shapes]
         for count in sorted({c.case.threads for c in shapes}):
             made.append(_shapes([c for c in shapes if c.case.threads == count]))
@@ -106,7 +106,10 @@ def _threads(contests: Sequence[Contest]) -> list[Table]:
 
 def _shapes(contests: Sequence[Contest]) -> Table:
     """Single convolutions against torch's better layout."""
-    names, case = list(contests[0].case.contestants), contests[0].case
+    names, case = (
+        list(dict.fromkeys(n for c in contests for n in c.case.contestants)),
+        contests[0].case,
+    )
     rows = []
     for contest in contests:
         known = contest.timings
@@ -121,7 +124,8 @@ def _shapes(contests: Sequence[Contest]) -> Table:
             f"of median; worst: {min(least):.2f} of least, {min(middle):.2f} of median",
             *notes,
         ]
-    what = f"single convolutions, forward and backward, {setting(case.threads, case.dtype)}"
+    subject = "operations and networks" if case.section == zoo.SECTION else "single convolutions"
+    what = f"{subject}, forward and backward, {setting(case.threads, case.dtype)}"
     return Table(
         f"{what}, {_rounds(contests)}; least ms, and torch's better layout as a multiple of ours",
         ["", *names, "of least", "of median"],
@@ -132,7 +136,8 @@ def _shapes(contests: Sequence[Contest]) -> Table:
 
 def better_layout(contest: Contest) -> tuple[float | None, float | None]:
     """How many times as long as ours torch takes in its better layout, by least and by median."""
-    ratios = map(contest.ratios, (operation.TORCH, operation.TORCH_LAST))
+    both = (operation.TORCH, operation.TORCH_LAST, layer.TWIN, layer.TWIN_LAST)
+    ratios = map(contest.ratios, both)
     known = [ratio for ratio in ratios if ratio is not None]
     return (min(r[0] for r in known), min(r[1] for r in known)) if known else (None, None)
 

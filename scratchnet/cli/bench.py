@@ -24,7 +24,8 @@ def bench(
             metavar="SECTION",
             help="Any of `step` (a training step), `inference`, `convolutions` (single ones), "
             "`float64` (the step and the convolutions in double precision), `course` (the backend "
-            "`reference`, and first, naive programs), `memory`. [default: all]",
+            "`reference`, and first, naive programs), `memory`, `zoo` (each operation with a "
+            "kernel, and networks). [default: all but `zoo`]",
         ),
     ] = None,
     quick: Annotated[
