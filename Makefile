@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml setup.py requirements.txt $(wildcard csrc/* csrc/*/*)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-browser lint types sanitize format clean
+.PHONY: help train test test-browser lint types sanitize fuzz format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ sanitize: $(STAMP)  ## Run the kernels' tests under AddressSanitizer and UBSan
     $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    OMP_NUM_THREADS=2 ../../$(BIN)/python -m pytest -p no:cacheprovider \
 	    $(addprefix ../../tests/,$(KERNEL_TESTS)) $(ARGS)
+
+fuzz: $(STAMP)  ## Call the kernels with what nobody would (SECONDS=600 SEED=1 for more)
+	$(BIN)/python tests/fuzz.py $(or $(SECONDS),60) $(SEED)
 
 format: $(STAMP)  ## Put the sources in the project's format
 	$(BIN)/ruff check --fix .

@@ -100,6 +100,8 @@ def denoise(
                     )
                 except ScratchnetError as error:
                     failures.append(str(error))  # the other images are still worth doing
+                except MemoryError:
+                    failures.append(f"{job.source}: too little memory; try a smaller --tile")
                 else:
                     options.say(screen, str(job.target))
                     if compare:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from scratchnet.errors import DataError
 from scratchnet.io.files import atomic
+from scratchnet.io.imagefile import MAX_PIXELS
 
 Values = npt.NDArray[Any]
 
@@ -108,7 +109,7 @@ def open_stack(path: str | Path) -> Iterator[Stack | None]:
         warnings.simplefilter("ignore")  # about metadata conventions of microscopes
         try:
             file = tifffile.TiffFile(path)
-        except (OSError, ValueError, RuntimeError):  # imagefile says what is wrong with it
+        except Exception:  # damage comes as anything; imagefile says what is wrong
             yield None
             return
         with file:
@@ -117,6 +118,11 @@ def open_stack(path: str | Path) -> Iterator[Stack | None]:
             if first is None or (len(file.pages) == 1 and (not deep or first.dtype == bool)):
                 yield None
                 return
+            if first.imagewidth * first.imagelength > MAX_PIXELS:
+                raise DataError(
+                    f"{path} claims to be {first.imagewidth}x{first.imagelength}, more than "
+                    f"{MAX_PIXELS:,} pixels: cut it into parts"
+                )
             if first.photometric == tifffile.PHOTOMETRIC.PALETTE or first.dtype is None:
                 raise DataError(
                     f"{path}: the images of a stack are expected to be grey or RGB: save those "

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from scratchnet.errors import TypeMismatch
+
 
 def example_images(axes: str = "H, W") -> Tensor:
     """Return what an ``example()`` puts in: rectangles of four channels, always the same; with
@@ -36,7 +38,12 @@ def uniform_fan_in(
         generator: where the numbers come from; torch's global generator by default.
         dtype: floating-point; torch's default dtype if None.
         device: where the result lives.
+
+    Raises:
+        TypeMismatch: dtype is not floating-point.
     """
+    if dtype is not None and not dtype.is_floating_point:
+        raise TypeMismatch(f"expected a floating-point dtype such as torch.float32, got {dtype}")
     bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
     return torch.empty(shape, dtype=dtype, device=device).uniform_(
         -bound, bound, generator=generator

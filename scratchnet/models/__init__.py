@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from scratchnet import layers
-from scratchnet.errors import ArgumentError
+from scratchnet.errors import ArgumentError, ScratchnetError
 from scratchnet.layers.activation import ReLU
 from scratchnet.layers.containers import Concat, Residual, Sequential
 from scratchnet.layers.conv import Conv2d
@@ -140,7 +140,13 @@ def build(name: str, **arguments: Any) -> Module:
         inspect.signature(maker).bind(**arguments)
     except TypeError as error:
         raise ArgumentError(f"network {name!r}: {error}") from error
-    model = maker(**arguments)
+    try:
+        model = maker(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, ScratchnetError):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ArgumentError(f"network {name!r}: {reason}") from error
     if not isinstance(model, Module):
         raise ArgumentError(
             f"network {name!r} is expected to be a scratchnet.Module, got {type(model).__name__}"

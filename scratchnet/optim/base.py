@@ -31,11 +31,11 @@ class Optimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Params, **options: Any) -> None:
-        groups = list(params)
+        groups = list(params) if isinstance(params, Iterable) else []
         if not groups:
             raise ArgumentError(
                 f"{type(self).__name__} expects at least one parameter, as model.parameters() or "
-                "model.param() returns them; got none"
+                f"model.param() returns them; got {params!r:.60}"
             )
         super().__init__(groups, options)
 

@@ -125,6 +125,10 @@ def _checked(path: str | Path, about: dict[str, Any]) -> dict[str, Any]:
             f"{path} is a safetensors file, but not one of scratchnet's weights files "
             f"(expected the format {_FORMAT}, got {about.get('format', 'none')})"
         )
+    kinds = {"name": str | None, "args": dict, "config": dict | None}
+    for key, kind in kinds.items():
+        if not isinstance(about.get(key), kind):
+            raise ScratchnetError(f"{path} is a damaged weights file: {key} is {about.get(key)!r}")
     return about
 
 

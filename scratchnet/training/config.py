@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,6 +168,10 @@ def _check(config: TrainConfig) -> None:
 
     need(config.dtype in ("float32", "float64"), "dtype", "'float32' or 'float64'", config.dtype)
     need(config.lr > 0, "lr", "above 0", config.lr)
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if isinstance(value, float):
+            need(math.isfinite(value), entry.name.replace("_", "-"), "finite", value)
     need(config.batch_size >= 1, "batch-size", "at least 1", config.batch_size)
     need(config.epochs >= 1, "epochs", "at least 1", config.epochs)
     need(config.size >= 1, "size", "at least 1", config.size)

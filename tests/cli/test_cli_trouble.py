@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,25 @@ def test_data_that_repeat_one_value_terabytes_long_are_refused(cli: Cli, desk: P
     result = cli("train", "--data", ".", "--out", "run")
     assert result.code == 1
     assert "repeats fewer values in memory" in result.err
+
+
+def test_nothing_opens_a_socket(cli: Cli, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo", "gethostbyname"):
+        monkeypatch.setattr(socket, name, refuse)
+    small = ("--size", 8, "--n-train", 2, "--n-val", 1)
+    for command in (
+        ("train", *small, "--epochs", 1, "--model-arg", "channels=2", "--out", "run"),
+        ("train", "--resume", "--out", "run", "--epochs", 2),
+        ("denoise", "a.png", "b.png", "--compare"),
+        ("evaluate", "run"),
+        ("check", "ReLU", "--quiet"),
+        ("info",),
+    ):
+        result = cli(*command)
+        assert result.code == 0, result.err
 
 
 class Evil:
