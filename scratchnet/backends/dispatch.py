@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ VERIFY_VARIABLE = "SCRATCHNET_VERIFY"
 AUTO = "auto"
 
 Choice = str | Backend
+_Any_tensor = TypeVar("_Any_tensor", Tensor, Tensor | None)
 
 _in_block: ContextVar[Choice | None] = ContextVar("scratchnet_backend", default=None)
 _trace: ContextVar[list[tuple[str, str]] | None] = ContextVar("scratchnet_trace", default=None)
@@ -71,6 +72,7 @@ def _run(
     chosen: Backend,
     implementation: Implementation,
 ) -> tuple[Any, Back]:
+    tensors = tuple(map(_as_it_looks, tensors))
     y, kept = implementation.forward(*tensors, **options)
     return y, Back(op, chosen.name, implementation, tensors, options, y, kept)
 
@@ -175,6 +177,7 @@ class Back:
                     "was changed in place after the forward, so the gradient would be wrong: "
                     "change a copy (clone() it first), or call backward before"
                 )
+        grad_ys = tuple(map(_as_it_looks, grad_ys))
         if needs is None:
             needs = tuple(tensor is not None for tensor in self._tensors)
         return self.implementation.backward(
@@ -190,6 +193,11 @@ class Back:
     def output(self) -> tuple[torch.Size, torch.dtype]:
         """Shape and dtype of the (first) output."""
         return self._of_y[0]
+
+
+def _as_it_looks(tensor: _Any_tensor) -> _Any_tensor:
+    """Return a tensor whose memory holds its values: torch has views that negate what is there."""
+    return tensor.resolve_neg() if tensor is not None and tensor.is_neg() else tensor
 
 
 def _tensors_in(values: Iterable[Any]) -> list[Tensor]:

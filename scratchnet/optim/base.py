@@ -35,7 +35,8 @@ class Optimizer(torch.optim.Optimizer):
         if not groups:
             raise ArgumentError(
                 f"{type(self).__name__} expects at least one parameter, as model.parameters() or "
-                f"model.param() returns them; got {params!r:.60}"
+                f"model.param() returns them; got "
+                f"{'none' if isinstance(params, Iterable) else type(params).__name__}"
             )
         super().__init__(groups, options)
 

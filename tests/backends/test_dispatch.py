@@ -440,3 +440,14 @@ def test_layers_remember_their_backend_in_copies() -> None:
         with dispatch.trace() as calls:
             twin(torch.zeros(1, 2, 3, 3))
         assert calls == [("conv2d", "reference")]
+
+
+@pytest.mark.parametrize("shape", [(0,), (), (1,), (2, 3)])
+def test_a_view_that_negates_is_read_as_it_looks(backend: str, shape: tuple[int, ...]) -> None:
+    z = torch.complex(torch.randn(shape), torch.randn(shape))
+    x = z.conj().imag
+    assert x.is_neg()
+    y, back = dispatch.run(ops.get("relu"), x)
+    assert torch.equal(y, x.clone().clamp(min=0))
+    (grad,) = back(x)
+    assert torch.equal(grad, torch.where(x.clone() > 0, x.clone(), 0.0))
