@@ -46,16 +46,16 @@ def output_sizes(
             f"{name} expects kernel_size, stride and dilation of at least 1 and padding of at "
             f"least 0, got {kernel_size}, {stride}, {dilation} and {padding}"
         )
-    if 0 in size:
-        raise ShapeError(
-            f"{name} expects images of at least one pixel, got {size}: only the batch may be empty"
-        )
     spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
     padded = [n + 2 * p for n, p in zip(size, padding, strict=True)]
     if any(n < span for n, span in zip(padded, spans, strict=True)):
         raise ShapeError(
             f"{name}: the padded input is {'x'.join(map(str, padded))}, smaller than the kernel's "
             f"{'x'.join(map(str, spans))}: use larger images, more padding or a smaller kernel"
+        )
+    if 0 in size:
+        raise ShapeError(
+            f"{name} expects images of at least one pixel, got {size}: only the batch may be empty"
         )
     return tuple((n - span) // s + 1 for n, span, s in zip(padded, spans, stride, strict=True))
 
