@@ -47,6 +47,27 @@ SCRATCHNET_INLINE void prefetch(const T* p) {
   __builtin_prefetch(p, 1);
 }
 
+SCRATCHNET_INLINE Vec<float> sqrt_vec(Vec<float> x) {
+#if SCRATCHNET_VECTOR_BYTES == 64
+  return _mm512_sqrt_ps(x);
+#elif SCRATCHNET_VECTOR_BYTES == 32
+  return _mm256_sqrt_ps(x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+SCRATCHNET_INLINE Vec<double> sqrt_vec(Vec<double> x) {
+#if SCRATCHNET_VECTOR_BYTES == 64
+  return _mm512_sqrt_pd(x);
+#elif SCRATCHNET_VECTOR_BYTES == 32
+  return _mm256_sqrt_pd(x);
+#else
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_sqrt(x[i]);
+  return x;
+#endif
+}
+
 // Loads and stores of a vector's first n lanes; the other lanes are zero or untouched, and so is
 // the memory behind them. The only place where vector extensions do not suffice: AVX has an
 // instruction.

@@ -17,7 +17,7 @@ from scratchnet.bench.rival import Rival
 from scratchnet.errors import ScratchnetError
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
-from scratchnet.layers.loss import MSE
+from scratchnet.layers.regression_loss import MSE
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.optim import SGD
 from scratchnet.testing.tensors import generator

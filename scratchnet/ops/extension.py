@@ -94,6 +94,14 @@ extension = Extension("scratchnet")
 supports, how = extension.supports, extension.how
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """Return a tensor without gaps, for kernels that go through memory in order."""
+    if tensor.is_contiguous() or tensor.dim() != 4:
+        return tensor.contiguous()
+    last = tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor if last else tensor.contiguous()
+
+
 def laid_out_as(like: Tensor, tensor: Tensor) -> Tensor:
     """Return ``tensor`` with the strides of ``like``: the kernels go through memory in order."""
     if tensor.stride() == like.stride():

@@ -120,6 +120,8 @@ class Op:
             an expanded scalar, so that they need not be kept. All by default.
         integers: the tensors that hold whole numbers, such as indices; all others are
             floating-point.
+        constants: the tensors that have no gradient, such as a loss's target; backward returns None
+            for them.
         twin: torch's counterpart ``(*tensors, **options) -> y`` as ``"package.function"``; nothing
             here imports it.
         kinds: {option: function that makes its value from the plain tuples of a file}.
@@ -138,6 +140,7 @@ class Op:
         bounds: str | None = None,
         reads: tuple[str, ...] | None = None,
         integers: tuple[str, ...] = (),
+        constants: tuple[str, ...] = (),
         twin: str | None = None,
         kinds: Mapping[str, Callable[[Any], Any]] | None = None,
     ) -> None:
@@ -155,7 +158,7 @@ class Op:
         self.defaults = {p.name: p.default for p in options if p.default is not p.empty}
         self.options = tuple(p.name for p in options)
         self.reads = self.tensors if reads is None else reads
-        self.integers, self._kinds = integers, dict(kinds or {})
+        self.integers, self.constants, self._kinds = integers, constants, dict(kinds or {})
         self.api_version = API_VERSION
 
     def __repr__(self) -> str:

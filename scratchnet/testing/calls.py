@@ -55,7 +55,10 @@ class Call:
     def needs(self) -> Needs:
         """All gradients that there are."""
         follows = bool(self.grad_ys)
-        return tuple(follows and t is not None and t.is_floating_point() for t in self.tensors)
+        return tuple(
+            follows and t is not None and t.is_floating_point() and name not in self.op.constants
+            for name, t in zip(self.names, self.tensors, strict=True)
+        )
 
     # -- running -----------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ScratchnetError
-from scratchnet.layers.loss import REDUCTIONS
 from scratchnet.layers.module import Module
+from scratchnet.ops.loss import REDUCTIONS
 from scratchnet.testing.closeness import ConformanceError, assert_close, rounding
 from scratchnet.testing.subject import (
     Subject,
@@ -153,19 +153,24 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def reductions(s: Subject) -> str:
-    """A loss's "mean" and "sum" are those of its "none", forward and back."""
+    """A loss's "mean" and "sum" are those of its "none", forward and back; a ``weighted_mean`` is
+    some share of the sum, and its gradient the same share.
+    """
     for example in s.examples:
         layers = {}
         for reduction in REDUCTIONS:
             layer = s.make()
             layers[reduction] = type(layer)(**{**layer.config(), "reduction": reduction})
         (losses,) = s.forward(layers["none"], example)
-        grad_each = layers["none"].backward(torch.ones_like(losses))
+        of_each = s.backward(layers["none"], (torch.ones_like(losses),))
         for reduction, share in (("sum", 1.0), ("mean", 1 / max(losses.numel(), 1))):
             (value,) = s.forward(layers[reduction], example)
+            if reduction == "mean" and s.has("weighted_mean"):
+                share = float(value.double() / losses.double().sum())
             of = f"with reduction={reduction!r} for {shapes(example)} (expected: that of 'none')"
             rtol = rounding(value.dtype)
             assert_close(value, losses.sum() * share, f"loss {of}", rtol=rtol)
-            grad = layers[reduction].backward()
-            assert_close(grad, grad_each * share, f"gradient {of}", rtol=rtol)
+            for grad, grad_each in zip(s.backward(layers[reduction], ()), of_each, strict=True):
+                if grad is not None and grad_each is not None:
+                    assert_close(grad, grad_each * share, f"gradient {of}", rtol=rtol)
     return ""

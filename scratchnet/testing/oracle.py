@@ -97,6 +97,21 @@ def dropout(x: Tensor, *, scale: float, shift: float, fill: float, **places: Any
     return (x * scale + shift) * kept + fill * (1 - kept)
 
 
+def charbonnier_loss(x: Tensor, target: Tensor, *, reduction: str, eps: float) -> Tensor:
+    """By the length of (x − y, eps)."""
+    losses = torch.hypot(x - target, torch.full_like(x, eps))
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def binary_cross_entropy_with_logits(
+    x: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, *, reduction: str
+) -> Tensor:
+    """By torch.nn.functional, which takes the second weight by name."""
+    return functional.binary_cross_entropy_with_logits(
+        x, target, weight, reduction=reduction, pos_weight=pos_weight
+    )
+
+
 def graph(x: Tensor, *parameters: Tensor | None, stages: Any, keep: bool) -> Tensor:
     """Each stage by its own twin."""
     from importlib import import_module

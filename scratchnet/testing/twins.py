@@ -73,10 +73,10 @@ def share_parameters(layer: Module, twin: nn.Module) -> None:
             f"{ {k: tuple(t.shape) for k, t in own.items()} }, the twin "
             f"{ {k: tuple(t.shape) for k, t in theirs.items()} }"
         )
-    dtype = next((t.dtype for t in own.values()), None)
+    own |= dict(layer.named_buffers())
+    dtype = next((t.dtype for t in own.values() if t.is_floating_point()), None)
     if dtype is not None:
         twin.to(dtype)
-    own |= dict(layer.named_buffers())
     with torch.no_grad():
         for name, tensor in (*twin.named_parameters(), *twin.named_buffers()):
             if name in own:

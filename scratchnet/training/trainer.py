@@ -19,8 +19,9 @@ from torch import Tensor
 from scratchnet.data import NoisyPairs, augmented, batches, to_float
 from scratchnet.denoise.evaluation import score
 from scratchnet.errors import ScratchnetError, ShapeError
-from scratchnet.layers.loss import MSE, Loss
+from scratchnet.layers.loss import Loss
 from scratchnet.layers.module import Module
+from scratchnet.layers.regression_loss import MSE
 from scratchnet.training.trainstate import TrainingState, flattened, unflattened
 
 

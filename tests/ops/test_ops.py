@@ -123,9 +123,8 @@ def test_float64_in_float64_out(name: str) -> None:
         grads = back(*one.grad_ys, needs=one.needs)
         assert {one.dtype for one in (y if isinstance(y, tuple) else (y,))} == {dtype}
         assert {grad.dtype for grad in grads if grad is not None} == {dtype}
-        for tensor, grad in zip(one.tensors, grads, strict=True):
-            floating = tensor is not None and tensor.is_floating_point()
-            assert floating == (grad is not None)
+        for tensor, grad, needed in zip(one.tensors, grads, one.needs, strict=True):
+            assert needed == (grad is not None)
             assert grad is None or grad.shape == tensor.shape
 
 
