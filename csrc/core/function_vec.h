@@ -40,6 +40,30 @@ SCRATCHNET_INLINE Vec<T> exp_vec(Vec<T> x) {
 }
 
 template <class T>
+SCRATCHNET_INLINE Vec<T> all(T value) {
+  return Vec<T>{} + value;
+}
+
+template <class T>
+SCRATCHNET_INLINE Vec<T> abs_vec(Vec<T> x) {
+  const Bits<T> sign = reinterpret_cast<Bits<T>>(-Vec<T>{});
+  return reinterpret_cast<Vec<T>>(reinterpret_cast<Bits<T>>(x) & ~sign);
+}
+
+// log(1 + t) for t in [0, 1]: 2 artanh(t / (2 + t)) by its series, from half of 1 + t, whose
+// logarithm is smaller by ln 2, where that is nearer to 1.
+template <class T>
+SCRATCHNET_INLINE Vec<T> log1p_vec(Vec<T> t) {
+  constexpr int kTerms = sizeof(T) == 4 ? 5 : 11;
+  const Bits<T> large = t > T(0.4142135623730950);
+  const Vec<T> u = large ? (t - 1) * T(0.5) : t, s = u / (2 + u), square = s * s;
+  Vec<T> series = all<T>(T(1) / (2 * kTerms + 1));
+  for (int k = kTerms - 1; k >= 0; --k) series = series * square + T(1) / (2 * k + 1);
+  const Vec<T> zero = {};
+  return 2 * s * series + (large ? zero + T(0.6931471805599453) : zero);
+}
+
+template <class T>
 SCRATCHNET_INLINE Vec<T> function_vec(Vec<T> x, Function function) {
   const Vec<T> zero = {};
   if (function == Function::relu) return x < zero ? zero : x;  // NaN stays NaN

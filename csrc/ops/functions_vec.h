@@ -5,17 +5,6 @@
 
 #include "core/function_vec.h"
 
-template <class T>
-SCRATCHNET_INLINE Vec<T> all(T value) {
-  return Vec<T>{} + value;
-}
-
-template <class T>
-SCRATCHNET_INLINE Vec<T> abs_vec(Vec<T> x) {
-  const Bits<T> sign = reinterpret_cast<Bits<T>>(-Vec<T>{});
-  return reinterpret_cast<Vec<T>>(reinterpret_cast<Bits<T>>(x) & ~sign);
-}
-
 // e^x - 1, of which e^r - 1 = r + r^2/2 + ... keeps the digits near 0; x = n ln 2 + r as in exp_vec.
 template <class T>
 SCRATCHNET_INLINE Vec<T> expm1_vec(Vec<T> x) {
@@ -34,19 +23,6 @@ SCRATCHNET_INLINE Vec<T> expm1_vec(Vec<T> x) {
   const Vec<T> first = reinterpret_cast<Vec<T>>((half + C::bias) << C::mantissa);
   const Vec<T> second = reinterpret_cast<Vec<T>>((exponent - half + C::bias) << C::mantissa);
   return series * r * first * second + (first * second - 1);
-}
-
-// log(1 + t) for t in [0, 1]: 2 artanh(t / (2 + t)) by its series, from half of 1 + t, whose
-// logarithm is smaller by ln 2, where that is nearer to 1.
-template <class T>
-SCRATCHNET_INLINE Vec<T> log1p_vec(Vec<T> t) {
-  constexpr int kTerms = sizeof(T) == 4 ? 5 : 11;
-  const Bits<T> large = t > T(0.4142135623730950);
-  const Vec<T> u = large ? (t - 1) * T(0.5) : t, s = u / (2 + u), square = s * s;
-  Vec<T> series = all<T>(T(1) / (2 * kTerms + 1));
-  for (int k = kTerms - 1; k >= 0; --k) series = series * square + T(1) / (2 * k + 1);
-  const Vec<T> zero = {};
-  return 2 * s * series + (large ? zero + T(0.6931471805599453) : zero);
 }
 
 template <class T>

@@ -3,21 +3,6 @@
 
 #include "core/function_vec.h"
 
-// log(1 + u) for 0 <= u <= 1, as 2 artanh(u / (2 + u)): no digit is lost where u is small.
-template <class T>
-SCRATCHNET_INLINE Vec<T> log1p_vec(Vec<T> u) {
-  constexpr int kTerms = sizeof(T) == 4 ? 7 : 16;  // (1/3)^(2 terms) is below the last digit
-  const Vec<T> z = u / (2 + u), zz = z * z;
-  Vec<T> series = Vec<T>{} + T(1) / (2 * kTerms + 1);
-  SCRATCHNET_UNROLL
-  for (int k = kTerms - 1; k >= 0; --k) series = series * zz + T(1) / (2 * k + 1);
-  return 2 * z * series;
-}
-
-template <class T>
-SCRATCHNET_INLINE Vec<T> abs_vec(Vec<T> x) {
-  return x < 0 ? -x : x;
-}
 template <class T>
 SCRATCHNET_INLINE Vec<T> sign_vec(Vec<T> x) {
   const Vec<T> zero = {};
