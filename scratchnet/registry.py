@@ -110,11 +110,18 @@ class Registry(Generic[T]):
 
     def _scan(self) -> dict[str, list[EntryPoint]]:
         """Return {name: entry points that claim it}, after the allow-list and the block-list."""
+        return {name: self._points(name) for name in self._installed()}
+
+    def _points(self, name: str) -> list[EntryPoint]:
+        """Return the entry points that claim one name, after the two lists."""
+        return [point for point in self._installed().get(name, []) if not _barred(point)]
+
+    def _installed(self) -> dict[str, list[EntryPoint]]:
         if self._found is None:
             self._found = {}
             for point in entry_points(group=self.group):
                 self._found.setdefault(point.name, []).append(point)
-        return {name: [p for p in points if not _barred(p)] for name, points in self._found.items()}
+        return self._found
 
     def refresh(self) -> None:
         """Forget what was found and loaded, to see newly installed distributions."""
@@ -179,7 +186,7 @@ class Registry(Generic[T]):
             ) from error
 
     def _entry_point(self, name: str) -> EntryPoint:
-        points = self._scan().get(name, [])
+        points = self._points(name)
         builtin = [p for p in points if _describe(p).builtin]
         if builtin:
             return builtin[0]
