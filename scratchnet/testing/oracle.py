@@ -73,19 +73,42 @@ def pad(x: Tensor, *, padding: tuple[int, ...], mode: str, value: float) -> Tens
     return y.reshape(*before, *y.shape[2:])
 
 
-def avg_pool2d(
-    x: Tensor,
-    *,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    count_include_pad: bool,
-    divisor_override: int | None,
+def batch_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By torch.nn.functional.batch_norm in training, and means."""
+    axes = (0, *range(2, x.dim()))
+    mean = x.mean(axes)
+    var = (x.movedim(1, -1) - mean).square().movedim(-1, 1).mean(axes)
+    return functional.batch_norm(x, None, None, weight, bias, True, 0.0, eps), mean, var
+
+
+def group_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *, groups: int, eps: float
 ) -> Tensor:
-    """By torch.nn.functional.avg_pool2d."""
-    return functional.avg_pool2d(
-        x, kernel_size, stride, padding, False, count_include_pad, divisor_override
-    )
+    """By torch.nn.functional.group_norm."""
+    return functional.group_norm(x, groups, weight, bias, eps)
+
+
+def layer_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *, normalized_shape: tuple[int, ...],
+    eps: float,
+) -> Tensor:  # fmt: skip
+    """By torch.nn.functional.layer_norm."""
+    return functional.layer_norm(x, normalized_shape, weight, bias, eps)
+
+
+def rms_norm(
+    x: Tensor, weight: Tensor | None, *, normalized_shape: tuple[int, ...], eps: float | None
+) -> Tensor:
+    """By torch.nn.functional.rms_norm."""
+    return functional.rms_norm(x, normalized_shape, weight, eps)
+
+
+def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """By the batch norm of torch.nn.functional in eval mode, with mean 0 and variance 1."""
+    zeros, ones = torch.zeros_like(scale), torch.ones_like(scale)
+    return functional.batch_norm(x, zeros, ones, scale, shift, False, 0.0, 0.0)
 
 
 def dropout(x: Tensor, *, scale: float, shift: float, fill: float, **places: Any) -> Tensor:
