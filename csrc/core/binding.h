@@ -82,8 +82,10 @@ inline Tensor read_tensor(py::handle from) {
     tensor.dtype = Dtype::float32;
   } else if (is_float && found.dtype.bits == 64) {
     tensor.dtype = Dtype::float64;
+  } else if (found.dtype.code == dlpack::kSigned && found.dtype.bits == 32) {
+    tensor.dtype = Dtype::int32;
   } else if (found.dtype.code != dlpack::kSigned || found.dtype.bits != 64) {
-    expect(false, "expected float32, float64 or int64, got ", said("dtype"));
+    expect(false, "expected float32, float64, int32 or int64, got ", said("dtype"));
   }
   return tensor;
 }

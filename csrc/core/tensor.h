@@ -14,7 +14,7 @@
 
 namespace scratchnet {
 
-enum class Dtype { float32, float64, int64 };
+enum class Dtype { float32, float64, int32, int64 };
 
 template <class T>
 struct DtypeOf;
@@ -27,6 +27,11 @@ template <>
 struct DtypeOf<double> {
   static constexpr Dtype value = Dtype::float64;
   static constexpr const char* name = "float64";
+};
+template <>
+struct DtypeOf<int32_t> {
+  static constexpr Dtype value = Dtype::int32;
+  static constexpr const char* name = "int32";
 };
 template <>
 struct DtypeOf<int64_t> {
@@ -144,7 +149,8 @@ inline Size image_size(const Tensor& tensor, const char* name) {
 // Calls function(float{}) or function(double{}).
 template <class Function>
 void with_dtype(Dtype dtype, Function&& function) {
-  expect(dtype != Dtype::int64, "expected float32 or float64, got int64");
+  expect(dtype == Dtype::float32 || dtype == Dtype::float64,
+         "expected float32 or float64, got whole numbers");
   dtype == Dtype::float32 ? function(float{}) : function(double{});
 }
 

@@ -129,18 +129,15 @@ class MaxPool : public Stage<T> {
     const Target target = wires.grad_in[0];
     if (!target.wanted) return;
     const int64_t size = pool_.out_size(), row_size = pool_.w.out * pool_.channels;
-    constexpr int64_t kWords = sizeof(int64_t) / sizeof(T);
-    const Place maxima = plan.scratch(size), places = plan.scratch(size * kWords);
+    const Place maxima = plan.scratch(size), places = plan.scratch(size);
     plan.add(pool_.h.out, [=, pool = pool_](const Frame<T>& frame, int64_t row) {
       max_row(pool, row, frame.at(wires.in[0]), frame.at(maxima) + row * row_size,
-              reinterpret_cast<int64_t*>(frame.at(places)) + row * row_size);
+              reinterpret_cast<Index<T>*>(frame.at(places)) + row * row_size);
     });
-    constexpr int64_t kChannels = 16;  // of a task
-    plan.add((pool_.channels + kChannels - 1) / kChannels, [=, pool = pool_](const Frame<T>& frame,
-                                                                             int64_t task) {
-      scatter_max(pool, task * kChannels, std::min((task + 1) * kChannels, pool.channels),
-                  frame.at(wires.grad_out), reinterpret_cast<const int64_t*>(frame.at(places)),
-                  frame.at(target.place));
+    plan.add(pool_.h.in, [=, pool = pool_](const Frame<T>& frame, int64_t row) {
+      max_row_backward(pool, row, frame.at(wires.grad_out),
+                       reinterpret_cast<const Index<T>*>(frame.at(places)),
+                       frame.at(target.place) + row * pool.w.in * pool.channels);
     });
   }
 

@@ -10,7 +10,7 @@ SCRATCHNET_INLINE Bits<T> whole(int64_t value) {
 // One row of the output: y[c] = max over the taps of x, and where in the image it was; the first of
 // equals wins, and the last NaN.
 template <class T>
-void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices) {
+void max_row(const Pool& pool, int64_t row, const T* x, T* y, Index<T>* indices) {
   constexpr int64_t L = kLanes<T>;
   const Window h = pool.h.window(row);
   for (int64_t col = 0; col < pool.w.out; ++col) {
@@ -29,7 +29,37 @@ void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices) 
         }
       }
       store_first(y + col * pool.channels + c, best, n);
-      for (int64_t k = 0; indices && k < n; ++k) indices[col * pool.channels + c + k] = at[k];
+      if (indices) {  // as wide as T: the same lanes
+        T* to = reinterpret_cast<T*>(indices) + col * pool.channels + c;
+        store_first(to, reinterpret_cast<Vec<T>>(at), n);
+      }
+    }
+  }
+}
+
+// One row of the gradient of x: of each window that sees a pixel, grad_y if the maximum was there.
+template <class T>
+void max_row_backward(const Pool& pool, int64_t row, const T* grad_y, const Index<T>* indices,
+                      T* grad_x) {
+  constexpr int64_t L = kLanes<T>;
+  for (int64_t i = 0; i < pool.w.in * pool.channels; ++i) grad_x[i] = 0;
+  for (int64_t out = 0; out < pool.h.out; ++out) {
+    const Window h = pool.h.window(out);
+    if (row < h.begin || row >= h.end || (row - h.begin) % pool.h.dilation) continue;
+    for (int64_t col = 0; col < pool.w.out; ++col) {
+      const Window w = pool.w.window(col);
+      const int64_t at = (out * pool.w.out + col) * pool.channels;
+      for (int64_t c = 0; c < pool.channels; c += L) {
+        const int64_t n = smaller(L, pool.channels - c);
+        const Vec<T> grad = load_first(grad_y + at + c, n), none = {};
+        const T* places = reinterpret_cast<const T*>(indices) + at + c;
+        const Bits<T> place = reinterpret_cast<Bits<T>>(load_first(places, n));
+        for (int64_t j = w.begin; j < w.end; j += pool.w.dilation) {
+          T* to = grad_x + j * pool.channels + c;
+          const Vec<T> share = place == whole<T>(row * pool.w.in + j) ? grad : none;
+          store_first(to, load_first(to, n) + share, n);
+        }
+      }
     }
   }
 }
@@ -83,7 +113,6 @@ void mean_row_backward(const Pool& pool, int64_t row, const T* grad_y, T* grad_x
 #include "pool.h"
 
 #include <algorithm>
-#include <atomic>
 #include <limits>
 
 #include "core/binding.h"
@@ -92,7 +121,7 @@ void mean_row_backward(const Pool& pool, int64_t row, const T* grad_y, T* grad_x
 namespace scratchnet {
 
 template <class T>
-void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices) {
+void max_row(const Pool& pool, int64_t row, const T* x, T* y, Index<T>* indices) {
   SCRATCHNET_BEST(max_row<T>)(pool, row, x, y, indices);
 }
 template <class T>
@@ -104,20 +133,9 @@ void mean_row_backward(const Pool& pool, int64_t row, const T* grad_y, T* grad_x
   SCRATCHNET_BEST(mean_row_backward<T>)(pool, row, grad_y, grad_x);
 }
 template <class T>
-bool scatter_max(const Pool& pool, int64_t first, int64_t end, const T* grad_y,
-                 const int64_t* indices, T* grad_x) {
-  for (int64_t i = 0; i < pool.in_pixels(); ++i) {
-    std::fill(grad_x + i * pool.channels + first, grad_x + i * pool.channels + end, T(0));
-  }
-  bool right = true;
-  for (int64_t i = 0; i < pool.out_pixels(); ++i) {
-    for (int64_t at = i * pool.channels + first; at < i * pool.channels + end; ++at) {
-      const bool inside = indices[at] >= 0 && indices[at] < pool.in_pixels();
-      if (inside) grad_x[indices[at] * pool.channels + at % pool.channels] += grad_y[at];
-      right = right && inside;
-    }
-  }
-  return right;
+void max_row_backward(const Pool& pool, int64_t row, const T* grad_y, const Index<T>* indices,
+                      T* grad_x) {
+  SCRATCHNET_BEST(max_row_backward<T>)(pool, row, grad_y, indices, grad_x);
 }
 
 Pool make_pool(Size in, Size out, Pair kernel, Pair stride, Pair padding, Pair dilation) {
@@ -157,11 +175,11 @@ Size pooled_size(Size in, Pair kernel, Pair stride, Pair padding, Pair dilation,
   return {in.channels, axis(0, in.height), axis(1, in.width)};
 }
 
-#define SCRATCHNET_INSTANTIATE(T)                                      \
-  template void max_row(const Pool&, int64_t, const T*, T*, int64_t*); \
-  template void mean_row(const Pool&, int64_t, const T*, T*);          \
-  template void mean_row_backward(const Pool&, int64_t, const T*, T*); \
-  template bool scatter_max(const Pool&, int64_t, int64_t, const T*, const int64_t*, T*);
+#define SCRATCHNET_INSTANTIATE(T)                                                           \
+  template void max_row(const Pool&, int64_t, const T*, T*, Index<T>*);                     \
+  template void max_row_backward(const Pool&, int64_t, const T*, const Index<T>*, T*);      \
+  template void mean_row(const Pool&, int64_t, const T*, T*);                               \
+  template void mean_row_backward(const Pool&, int64_t, const T*, T*);
 SCRATCHNET_INSTANTIATE(float)
 SCRATCHNET_INSTANTIATE(double)
 
@@ -180,15 +198,23 @@ Pool mean_of(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair pa
   return pool;
 }
 
-void max_forward(const Tensor& x, const Tensor& y, const Tensor& indices, Pair kernel, Pair stride,
-                 Pair padding, Pair dilation) {
-  const Pool pool = pool_of(x, y, kernel, stride, padding, dilation);
+Pool adaptive_pool(const Tensor& x, const Tensor& y) {
+  const Size in = image_size(x, "x"), out = image_size(y, "y");
+  expect(in.channels == out.channels, "pooling leaves the channels: expected ", in.channels,
+         ", got ", out.channels);
+  expect(in.elements() > 0 && out.elements() > 0, "expected images with pixels, got ", x.sizes,
+         " and ", y.sizes);
+  return {in.channels, {in.height, out.height, 0, 1, 0, 1}, {in.width, out.width, 0, 1, 0, 1},
+          false, 0};
+}
+
+void max_forward(const Pool& pool, const Tensor& x, const Tensor& y, const Tensor& indices) {
   const int64_t row_size = pool.w.out * pool.channels;
-  int64_t* where = channels_last<int64_t>(indices, y.sizes, "indices");
   with_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(x, x.sizes, "x");
     T* to = channels_last<T>(y, y.sizes, "y");
+    Index<T>* where = channels_last<Index<T>>(indices, y.sizes, "indices");
     run_tasks(threads_for(x.numel()), y.size(0) * pool.h.out, [&](int64_t i, int64_t) {
       max_row(pool, i % pool.h.out, from + i / pool.h.out * pool.in_size(), to + i * row_size,
               where + i * row_size);
@@ -196,36 +222,22 @@ void max_forward(const Tensor& x, const Tensor& y, const Tensor& indices, Pair k
   });
 }
 
-void max_backward(const Tensor& grad_y, const Tensor& indices, const Tensor& grad_x) {
-  expect_images(grad_y, "grad_y");
-  expect_sizes(grad_x, {grad_y.size(0), grad_y.size(1), grad_x.size(2), grad_x.size(3)}, "grad_x");
-  Pool pool{};
-  pool.channels = grad_y.size(1);
-  pool.h.in = grad_x.size(2), pool.w.in = grad_x.size(3);
-  pool.h.out = grad_y.size(2), pool.w.out = grad_y.size(3);
-  const int64_t* where = channels_last<int64_t>(indices, grad_y.sizes, "indices");
-  constexpr int64_t kChannels = 16;  // of a task
-  const int64_t tasks = (pool.channels + kChannels - 1) / kChannels;
-  std::atomic<bool> right{true};
+void max_backward(const Pool& pool, const Tensor& grad_y, const Tensor& indices,
+                  const Tensor& grad_x) {
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(grad_y, grad_y.sizes, "grad_y");
+    const Index<T>* where = channels_last<Index<T>>(indices, grad_y.sizes, "indices");
     T* to = channels_last<T>(grad_x, grad_x.sizes, "grad_x");
-    run_tasks(threads_for(grad_x.numel()), grad_y.size(0) * tasks, [&](int64_t i, int64_t) {
-      const int64_t n = i / tasks, first = i % tasks * kChannels;
-      if (!scatter_max(pool, first, std::min(first + kChannels, pool.channels),
-                       from + n * pool.out_size(), where + n * pool.out_size(),
-                       to + n * pool.in_size())) {
-        right = false;
-      }
+    run_tasks(threads_for(grad_x.numel()), grad_x.size(0) * pool.h.in, [&](int64_t i, int64_t) {
+      const int64_t of_image = i / pool.h.in * pool.out_size();
+      max_row_backward(pool, i % pool.h.in, from + of_image, where + of_image,
+                       to + i * pool.w.in * pool.channels);
     });
   });
-  expect(right, "indices: expected those of the forward, and some are outside the image");
 }
 
-void mean_forward(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding,
-                  bool count_include_pad, std::optional<int64_t> divisor_override) {
-  const Pool pool = mean_of(x, y, kernel, stride, padding, count_include_pad, divisor_override);
+void mean_forward(const Pool& pool, const Tensor& x, const Tensor& y) {
   with_dtype(x.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(x, x.sizes, "x");
@@ -237,10 +249,7 @@ void mean_forward(const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pa
   });
 }
 
-void mean_backward(const Tensor& grad_y, const Tensor& grad_x, Pair kernel, Pair stride,
-                   Pair padding, bool count_include_pad, std::optional<int64_t> divisor_override) {
-  const Pool pool =
-      mean_of(grad_x, grad_y, kernel, stride, padding, count_include_pad, divisor_override);
+void mean_backward(const Pool& pool, const Tensor& grad_y, const Tensor& grad_x) {
   with_dtype(grad_y.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* from = channels_last<T>(grad_y, grad_y.sizes, "grad_y");
@@ -255,19 +264,67 @@ void mean_backward(const Tensor& grad_y, const Tensor& grad_x, Pair kernel, Pair
 }  // namespace
 }  // namespace scratchnet
 
-// As torch.nn.functional has them; ceil_mode is in the size of y.
+// As torch.nn.functional has them; ceil_mode and output_size are in the size of y. The indices of
+// maxima are as wide as the numbers: int32 for float32.
 SCRATCHNET_BIND(m) {
   using namespace scratchnet;
-  def(m, "max_pool2d_forward", &max_forward, py::arg("x"), py::arg("y"), py::arg("indices"),
-      py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("dilation"));
-  def(m, "max_pool2d_backward", &max_backward, py::arg("grad_y"), py::arg("indices"),
-      py::arg("grad_x"));
-  def(m, "avg_pool2d_forward", &mean_forward, py::arg("x"), py::arg("y"), py::arg("kernel_size"),
-      py::arg("stride"), py::arg("padding"), py::arg("count_include_pad"),
-      py::arg("divisor_override"));
-  def(m, "avg_pool2d_backward", &mean_backward, py::arg("grad_y"), py::arg("grad_x"),
-      py::arg("kernel_size"), py::arg("stride"), py::arg("padding"), py::arg("count_include_pad"),
-      py::arg("divisor_override"));
+  using Override = std::optional<int64_t>;
+  def(
+      m, "max_pool2d_forward",
+      [](const Tensor& x, const Tensor& y, const Tensor& indices, Pair kernel, Pair stride,
+         Pair padding, Pair dilation) {
+        max_forward(pool_of(x, y, kernel, stride, padding, dilation), x, y, indices);
+      },
+      py::arg("x"), py::arg("y"), py::arg("indices"), py::arg("kernel_size"), py::arg("stride"),
+      py::arg("padding"), py::arg("dilation"));
+  def(
+      m, "max_pool2d_backward",
+      [](const Tensor& grad_y, const Tensor& indices, const Tensor& grad_x, Pair kernel,
+         Pair stride, Pair padding, Pair dilation) {
+        const Pool pool = pool_of(grad_x, grad_y, kernel, stride, padding, dilation);
+        max_backward(pool, grad_y, indices, grad_x);
+      },
+      py::arg("grad_y"), py::arg("indices"), py::arg("grad_x"), py::arg("kernel_size"),
+      py::arg("stride"), py::arg("padding"), py::arg("dilation"));
+  def(
+      m, "avg_pool2d_forward",
+      [](const Tensor& x, const Tensor& y, Pair kernel, Pair stride, Pair padding, bool counts,
+         Override divisor) {
+        mean_forward(mean_of(x, y, kernel, stride, padding, counts, divisor), x, y);
+      },
+      py::arg("x"), py::arg("y"), py::arg("kernel_size"), py::arg("stride"), py::arg("padding"),
+      py::arg("count_include_pad"), py::arg("divisor_override"));
+  def(
+      m, "avg_pool2d_backward",
+      [](const Tensor& grad_y, const Tensor& grad_x, Pair kernel, Pair stride, Pair padding,
+         bool counts, Override divisor) {
+        const Pool pool = mean_of(grad_x, grad_y, kernel, stride, padding, counts, divisor);
+        mean_backward(pool, grad_y, grad_x);
+      },
+      py::arg("grad_y"), py::arg("grad_x"), py::arg("kernel_size"), py::arg("stride"),
+      py::arg("padding"), py::arg("count_include_pad"), py::arg("divisor_override"));
+  def(
+      m, "adaptive_max_pool2d_forward",
+      [](const Tensor& x, const Tensor& y, const Tensor& indices) {
+        max_forward(adaptive_pool(x, y), x, y, indices);
+      },
+      py::arg("x"), py::arg("y"), py::arg("indices"));
+  def(
+      m, "adaptive_max_pool2d_backward",
+      [](const Tensor& grad_y, const Tensor& indices, const Tensor& grad_x) {
+        max_backward(adaptive_pool(grad_x, grad_y), grad_y, indices, grad_x);
+      },
+      py::arg("grad_y"), py::arg("indices"), py::arg("grad_x"));
+  def(
+      m, "adaptive_avg_pool2d_forward",
+      [](const Tensor& x, const Tensor& y) { mean_forward(adaptive_pool(x, y), x, y); },
+      py::arg("x"), py::arg("y"));
+  def(
+      m, "adaptive_avg_pool2d_backward",
+      [](const Tensor& grad_y, const Tensor& grad_x) {
+        mean_backward(adaptive_pool(grad_x, grad_y), grad_y, grad_x);
+      },
+      py::arg("grad_y"), py::arg("grad_x"));
 }
 
 #endif

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/tensor.h"
 
@@ -13,9 +14,13 @@ struct Window {
 };
 
 struct PoolAxis {
-  int64_t in, out, taps, stride, padding, dilation;
+  int64_t in, out, taps, stride, padding, dilation;  // taps = 0: the windows divide the axis
 
   Window window(int64_t i) const {
+    if (taps == 0) {
+      const int64_t begin = i * in / out, end = ((i + 1) * in + out - 1) / out;
+      return {begin, end, end - begin};
+    }
     const int64_t first = i * stride - padding, past = first + dilation * (taps - 1) + 1;
     const int64_t outside = first < 0 ? (-first + dilation - 1) / dilation : 0;
     return {first + outside * dilation, past < in ? past : in,
@@ -46,16 +51,20 @@ Pool make_pool(Size in, Size out, Pair kernel, Pair stride, Pair padding, Pair d
 // What torch's pooling makes of an image of the size `in`.
 Size pooled_size(Size in, Pair kernel, Pair stride, Pair padding, Pair dilation, bool ceil_mode);
 
+// The number of a pixel, as wide as T.
+template <class T>
+using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
 // y and the places of the maxima in the image's planes: rows of y, and of `indices` (or null).
 template <class T>
-void max_row(const Pool& pool, int64_t row, const T* x, T* y, int64_t* indices);
+void max_row(const Pool& pool, int64_t row, const T* x, T* y, Index<T>* indices);
+// A row of the gradient of x, with the gradient and the places of all of y.
+template <class T>
+void max_row_backward(const Pool& pool, int64_t row, const T* grad_y, const Index<T>* indices,
+                      T* grad_x);
 template <class T>
 void mean_row(const Pool& pool, int64_t row, const T* x, T* y);
 template <class T>
 void mean_row_backward(const Pool& pool, int64_t row, const T* grad_y, T* grad_x);
-// The channels first .. end - 1 of a whole image; false if an index is outside it.
-template <class T>
-bool scatter_max(const Pool& pool, int64_t first, int64_t end, const T* grad_y,
-                 const int64_t* indices, T* grad_x);
 
 }  // namespace scratchnet

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError, ShapeError
+from scratchnet.ops import norm_kernels
+from scratchnet.ops.extension import how, supports
 from scratchnet.ops.norm_cases import (
     batch_cases,
     channel_cases,
@@ -344,3 +346,18 @@ local_response_norm = Op(
     check=_local_response_check, cases=response_cases,
     twin="torch.nn.functional.local_response_norm",
 )  # fmt: skip
+
+for _op, _name in (
+    (batch_norm, "batch"),
+    (group_norm, "group"),
+    (layer_norm, "layer"),
+    (rms_norm, "rms"),
+    (scale_shift, "scale_shift"),
+):
+    _op.implement(
+        "cpp",
+        forward=getattr(norm_kernels, _name),
+        backward=getattr(norm_kernels, f"{_name}_backward"),
+        supports=supports,
+        how=how,
+    )

@@ -7,6 +7,7 @@ are (vertical, horizontal). Signals (N, C, L) are images of one row.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -260,45 +261,65 @@ adaptive_max_pool2d = Op(
 )  # fmt: skip
 
 
-# -- in C++ ----------------------------------------------------------------------------------------
+# -- in C++, by name: the kernels of the four have those of the operations -------------------------
 
 
-def _max_in_cpp(x: Tensor, *, ceil_mode: bool, **options: Pair) -> tuple[Tensor, Tensor]:
-    y = new_images(x, _check(x, ceil_mode=ceil_mode, **options))
-    indices = torch.empty_like(y, dtype=torch.int64)  # of pixels in x, for each pixel of y
-    extension().max_pool2d_forward(channels_last(x), y, indices, **options)
-    return y, indices
+def _max_in_cpp(op: Op, x: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    y = new_images(x, op.check(x, **options))
+    whole = torch.int32 if x.dtype == torch.float32 else torch.int64
+    places = torch.empty_like(y, dtype=whole)  # of pixels in x, for each pixel of y
+    _kernel(op, "forward")(channels_last(x), y, places, **_geometry(options))
+    return y, places
 
 
 def _max_backward_in_cpp(
-    grad_y: Tensor, indices: Tensor, x: Tensor, *, needs: Needs, **options: Any
+    op: Op, grad_y: Tensor, places: Tensor, x: Tensor, *, needs: Needs, **options: Any
 ) -> Gradients:
     if not needs[0]:
         return (None,)
     grad_x = new_images(grad_y, tuple(x.shape))
-    extension().max_pool2d_backward(channels_last(grad_y), indices, grad_x)
+    _kernel(op, "backward")(channels_last(grad_y), places, grad_x, **_geometry(options))
     return (grad_x,)
 
 
-def _average_in_cpp(x: Tensor, *, ceil_mode: bool, **options: Any) -> tuple[Tensor, None]:
-    y = new_images(x, _average_check(x, ceil_mode=ceil_mode, **options))
-    extension().avg_pool2d_forward(channels_last(x), y, **options)
+def _average_in_cpp(op: Op, x: Tensor, **options: Any) -> tuple[Tensor, None]:
+    y = new_images(x, op.check(x, **options))
+    _kernel(op, "forward")(channels_last(x), y, **_geometry(options))
     return y, None
 
 
 def _average_backward_in_cpp(
-    grad_y: Tensor, kept: None, x: Tensor, *, ceil_mode: bool, needs: Needs, **options: Any
+    op: Op, grad_y: Tensor, kept: None, x: Tensor, *, needs: Needs, **options: Any
 ) -> Gradients:
     if not needs[0]:
         return (None,)
     grad_x = new_images(grad_y, tuple(x.shape))
-    extension().avg_pool2d_backward(channels_last(grad_y), grad_x, **options)
+    _kernel(op, "backward")(channels_last(grad_y), grad_x, **_geometry(options))
     return (grad_x,)
 
 
-max_pool2d.implement(
-    "cpp", forward=_max_in_cpp, backward=_max_backward_in_cpp, supports=supports, how=how
-)
-avg_pool2d.implement(
-    "cpp", forward=_average_in_cpp, backward=_average_backward_in_cpp, supports=supports, how=how
-)
+def _kernel(op: Op, way: str) -> Any:
+    return getattr(extension(), f"{op.name}_{way}")
+
+
+def _geometry(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the kernels take: the others are in the size of y."""
+    return {k: v for k, v in options.items() if k not in ("ceil_mode", "output_size")}
+
+
+for _op in (max_pool2d, adaptive_max_pool2d):
+    _op.implement(
+        "cpp",
+        forward=partial(_max_in_cpp, _op),
+        backward=partial(_max_backward_in_cpp, _op),
+        supports=supports,
+        how=how,
+    )
+for _op in (avg_pool2d, adaptive_avg_pool2d):
+    _op.implement(
+        "cpp",
+        forward=partial(_average_in_cpp, _op),
+        backward=partial(_average_backward_in_cpp, _op),
+        supports=supports,
+        how=how,
+    )

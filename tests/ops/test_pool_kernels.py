@@ -36,12 +36,13 @@ def test_max_pooling(case: tuple, dtype: torch.dtype) -> None:
     shape, *geometry, ceil_mode = case
     x = whole(shape, dtype, 1).requires_grad_()
     expected, places = F.max_pool2d(x, *geometry, ceil_mode, return_indices=True)
-    y, indices, grad_x = last(expected), last(places), last(x)
+    y, grad_x = last(expected), last(x)
+    indices = last(places).to(torch.int32 if dtype == torch.float32 else torch.int64)
     _C.max_pool2d_forward(x, y, indices, *geometry)
     assert torch.equal(y, expected)
-    assert torch.equal(indices, places)
+    assert torch.equal(indices.long(), places)
     grad_y = whole(y.shape, dtype, 2)
-    _C.max_pool2d_backward(grad_y, indices, grad_x)
+    _C.max_pool2d_backward(grad_y, indices, grad_x, *geometry)
     assert torch.equal(grad_x, torch.autograd.grad(expected, x, grad_y)[0])
 
 
@@ -66,11 +67,11 @@ def test_average_pooling(
 
 def test_the_maximum_with_nan_is_nan() -> None:
     x = torch.tensor([[[[float("nan"), 1.0, 2.0, -float("inf")], [2.0, float("nan"), 0.0, 1.0]]]])
-    y, indices = torch.empty(1, 1, 1, 2), torch.empty(1, 1, 1, 2, dtype=torch.int64)
+    y, indices = torch.empty(1, 1, 1, 2), torch.empty(1, 1, 1, 2, dtype=torch.int32)
     _C.max_pool2d_forward(x, y, indices, (2, 2), (2, 2), (0, 0), (1, 1))
     expected, places = F.max_pool2d(x, 2, return_indices=True)
     assert torch.equal(y.isnan(), expected.isnan())
-    assert torch.equal(indices, places)
+    assert torch.equal(indices.long(), places)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -97,13 +98,14 @@ def test_any_layout_without_gaps_is_read() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    x, y, indices = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2).long()
+    x, y, indices = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2).int()
     two, one, none = (2, 2), (1, 1), (0, 0)
     kernel = torch.zeros(1, 1, 3, 3)
     other = torch.zeros(1, 4, 4, 1).transpose(1, 3)[..., ::2]
     for wrong in (
-        lambda: _C.max_pool2d_backward(y, indices + 16, x),
-        lambda: _C.max_pool2d_backward(y, indices - 1, x),
+        lambda: _C.max_pool2d_backward(y, indices, x, two, (4, 4), none, one),
+        lambda: _C.max_pool2d_backward(y, indices.long(), x, two, two, none, one),
+        lambda: _C.adaptive_avg_pool2d_forward(x, kernel[:, :, :0]),
         lambda: _C.max_pool2d_forward(x, y, indices, two, (0, 2), none, one),
         lambda: _C.max_pool2d_forward(x, y, indices, two, two, none, (1, 0)),
         lambda: _C.max_pool2d_forward(x, y, indices, two, (4, 4), none, one),
