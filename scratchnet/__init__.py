@@ -279,7 +279,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"scratchnet.{name}")
     if name in _HOMES:
         value = getattr(import_module(f"scratchnet.{_HOMES[name]}"), name)
-    elif name in _built_in_layers():
+    elif _is_built_in_layer(name):
         value = import_module("scratchnet.layers").get(name)
     else:
         raise AttributeError(f"module 'scratchnet' has no attribute {name!r}")
@@ -287,11 +287,13 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-def _built_in_layers() -> list[str]:
-    """Return the names of the project's own layers, as pyproject.toml lists them."""
+def _is_built_in_layer(name: str) -> bool:
+    """Whether pyproject.toml lists a layer of this name; other names are not looked for there."""
+    if not name[:1].isupper():
+        return False
     registry = import_module("scratchnet.layers").registry
-    return [name for name in registry.names() if registry.info(name).builtin]
+    return name in registry.names() and registry.info(name).builtin
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_built_in_layers()})
+    return sorted({*globals(), *__all__})
