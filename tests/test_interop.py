@@ -168,7 +168,7 @@ def hooked() -> nn.Module:
 
 
 UNSUPPORTED = {
-    "BatchNorm2d": lambda: nn.BatchNorm2d(3),
+    "BatchNorm3d": lambda: nn.BatchNorm3d(3),
     "Own": lambda: Own(3, 3, 1),
     "ParametrizedConv2d": lambda: nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)),
     "mode to be one of": lambda: nn.Upsample(scale_factor=2, mode="area"),
@@ -439,7 +439,7 @@ def test_top_level_names() -> None:
 class Norm(BatchNorm):
     """A layer of one's own that names its counterpart."""
 
-    torch_names = ("torch.nn.BatchNorm2d",)
+    torch_names = ("torch.nn.BatchNorm3d",)
 
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features)
@@ -451,9 +451,9 @@ class Norm(BatchNorm):
 
 def test_a_layer_that_names_its_counterpart_goes_there_and_back() -> None:
     layer = Norm(3).to(dtype=torch.float64)
-    layer.forward(normal((4, 3, 5, 5), torch.float64, 0))
+    layer.forward(normal((4, 3, 5, 5, 2), torch.float64, 0))
     theirs = to_torch(scratchnet.Sequential(layer, scratchnet.ReLU()))
-    x = normal((4, 3, 5, 5), torch.float64, 1)
+    x = normal((4, 3, 5, 5, 2), torch.float64, 1)
     for mode in (True, False):
         torch.testing.assert_close(layer.train(mode).forward(x), theirs[0].train(mode)(x))
     scratchnet.layers.register("Norm", Norm)
@@ -463,7 +463,7 @@ def test_a_layer_that_names_its_counterpart_goes_there_and_back() -> None:
         scratchnet.layers.unregister("Norm")
     assert type(back[0]) is Norm
     assert torch.equal(back[0].running_var, theirs[0].running_var)
-    with pytest.raises(scratchnet.ScratchnetError, match=r"0 \(BatchNorm2d\)"):
+    with pytest.raises(scratchnet.ScratchnetError, match=r"0 \(BatchNorm3d\)"):
         from_torch(theirs)
 
 
