@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from scratchnet.layers.softmax import GLU, LogSoftmax, Softmax, Softmax2d, Softmin, SwiGLU
     from scratchnet.layers.upsampling import NearestUpsampling, Upsampling
     from scratchnet.models.summary import summary
-    from scratchnet.optim import SGD, Adam, Muon
+    from scratchnet.optim import SGD, Adagrad, Adam, AdamW, Lion, Muon, NAdam, RMSprop
     from scratchnet.training.checkpoint import load, save
 
 __version__ = "0.1.0"
@@ -99,7 +99,9 @@ __all__ = [
     "MSE",
     "SELU",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
     "ChannelShuffle",
@@ -124,6 +126,7 @@ __all__ = [
     "KLDivLoss",
     "L1Loss",
     "LeakyReLU",
+    "Lion",
     "LogSigmoid",
     "LogSoftmax",
     "MSELoss",
@@ -131,12 +134,14 @@ __all__ = [
     "Mish",
     "Module",
     "Muon",
+    "NAdam",
     "NLLLoss",
     "NearestUpsampling",
     "PReLU",
     "PixelShuffle",
     "PixelUnshuffle",
     "PoissonNLLLoss",
+    "RMSprop",
     "RReLU",
     "ReLU",
     "ReLU6",
@@ -261,6 +266,11 @@ _HOMES = {
     "Module": "layers.module",
     "SGD": "optim",
     "Adam": "optim",
+    "Adagrad": "optim",
+    "AdamW": "optim",
+    "Lion": "optim",
+    "NAdam": "optim",
+    "RMSprop": "optim",
     "Muon": "optim",
     "Sequential": "layers.containers",
     "summary": "models.summary",

@@ -10,9 +10,12 @@ from collections.abc import Callable
 
 import torch
 
-from scratchnet.optim.adam import Adam
-from scratchnet.optim.base import Optimizer, Params
+from scratchnet.optim.adam import Adam, AdamW, NAdam
+from scratchnet.optim.base import FusedOptimizer, Optimizer, Params
+from scratchnet.optim.clip import clip_grad_norm_, clip_grad_value_
+from scratchnet.optim.lion import Lion
 from scratchnet.optim.muon import Muon, orthogonalized
+from scratchnet.optim.rmsprop import Adagrad, RMSprop
 from scratchnet.optim.sgd import SGD
 from scratchnet.registry import Registry, function
 
@@ -23,10 +26,18 @@ names, get = registry.names, registry.get
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "FusedOptimizer",
+    "Lion",
     "Muon",
+    "NAdam",
     "Optimizer",
     "Params",
+    "RMSprop",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "get",
     "names",
     "orthogonalized",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from scratchnet.backends import dispatch
 from scratchnet.errors import ArgumentError, ScratchnetError
+from scratchnet.ops.extension import extension
 
 Params = Iterable[Any]
 
@@ -69,11 +71,14 @@ class Optimizer(torch.optim.Optimizer):
         result = None if closure is None else closure()
         with torch.no_grad():
             for group in self.param_groups:
-                for value in group["params"]:
-                    grad = value.grad
-                    if grad is not None:
-                        self.update(value, grad, self.state[value], group)
+                values = group["params"]
+                self.update_all([(v, g) for v in values if (g := v.grad) is not None], group)
         return result
+
+    def update_all(self, pairs: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> None:
+        """Change the parameters of a group in place, each with its gradient."""
+        for value, grad in pairs:
+            self.update(value, grad, self.state[value], options)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient to zero, in place, whatever ``set_to_none`` says."""
@@ -122,6 +127,71 @@ class Optimizer(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
 
 
+class FusedOptimizer(Optimizer):
+    """An optimizer with a C++ kernel that changes all parameters in one call.
+
+    The kernel runs where the selected backend is ``auto`` or ``cpp``, on dense float32 and float64
+    on the CPU; the same bits at any number of threads.
+
+    To write one: return from :meth:`numbers` all that a step needs besides tensors, and let
+    :meth:`apply`, the specification, and the kernel do with it the same.
+
+    Attributes:
+        kernel: its name in scratchnet._C.
+        kept: the names of the state's tensors, in the kernel's order.
+    """
+
+    kernel: ClassVar[str]
+    kept: ClassVar[tuple[str, ...]]
+
+    def numbers(
+        self, value: Tensor, state: dict[str, Any], options: Mapping[str, Any]
+    ) -> tuple[float, ...]:
+        """Return the numbers of the step that begins now, after making the state's tensors if it is
+        the first and counting it if steps are counted.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define numbers()")
+
+    def apply(
+        self, value: Tensor, grad: Tensor, state: dict[str, Any], numbers: tuple[float, ...]
+    ) -> None:
+        """Change one parameter and its state in place; arguments as of :meth:`update`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define apply()")
+
+    def update(
+        self, value: Tensor, grad: Tensor, state: dict[str, Any], options: Mapping[str, Any]
+    ) -> None:
+        """Change one parameter in place, as the class describes."""
+        self.apply(value, grad, state, self.numbers(value, state, options))
+
+    def update_all(self, pairs: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> None:
+        """Change the parameters of a group, by the kernel if it takes them all."""
+        states = [self.state[value] for value, _ in pairs]
+        numbers = [
+            self.numbers(value, state, options)
+            for (value, _), state in zip(pairs, states, strict=True)
+        ]
+        if pairs and by_kernels():
+            values, grads = map(list, zip(*pairs, strict=True))
+            kept = [[s[name] for s in states] if name in states[0] else [] for name in self.kept]
+            if getattr(extension(), self.kernel)(values, grads, kept, numbers):
+                changed(values)
+                return
+        for (value, grad), state, own in zip(pairs, states, numbers, strict=True):
+            self.apply(value, grad, state, own)
+
+
+def by_kernels() -> bool:
+    """Whether the selected backend lets scratchnet's kernels run, and they are there."""
+    choice, _ = dispatch.selection()
+    return (choice == "cpp" or dispatch.is_auto(choice)) and extension.available() is True
+
+
+def changed(tensors: list[Tensor]) -> None:
+    """Tell torch that a kernel has written to them, as its own operations do."""
+    torch._foreach_copy_(tensors, tensors)  # onto itself, a tensor is not copied
+
+
 _hooked_step = torch.optim.Optimizer.profile_hook_step(Optimizer._step)
 
 
@@ -145,6 +215,22 @@ def _attached(entry: Any) -> Any:
         if value.grad is not grad:
             raise ArgumentError("a pair is expected to hold a parameter and its own gradient")
     return value
+
+
+def supported(optimizer: str, others: Mapping[str, Any]) -> None:
+    """Refuse what torch.optim's has and this has not, unless it is off.
+
+    Raises:
+        ArgumentError: it is asked for, or no optimizer has it.
+    """
+    for name, value in others.items():
+        if name not in ("foreach", "fused", "capturable", "differentiable"):
+            raise ArgumentError(f"{optimizer} has no argument {name}")
+        if value:
+            raise ArgumentError(
+                f"{optimizer} has no {name}={value}: it says how torch computes; leave it out "
+                "(here one call changes all parameters anyway)"
+            )
 
 
 def at_least(least: float, **values: float) -> None:

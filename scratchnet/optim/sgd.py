@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from scratchnet.errors import ArgumentError
-from scratchnet.optim.base import Optimizer, Params, at_least
+from scratchnet.optim.base import FusedOptimizer, Params, at_least, supported
 
 
-class SGD(Optimizer):
+class SGD(FusedOptimizer):
     """Stochastic gradient descent with momentum, as torch.optim.SGD.
 
     With gradient g (−g if maximize), after g ← g + weight_decay · θ:
@@ -28,10 +29,13 @@ class SGD(Optimizer):
         weight_decay: ≥ 0; the factor of the L2 penalty ½‖θ‖².
         nesterov: look ahead along v; needs momentum and no dampening.
         maximize: climb instead of descend.
+        others: foreach, fused, differentiable of torch's, which must be off.
 
     Raises:
         ArgumentError: an argument is outside its range.
     """
+
+    kernel, kept = "sgd_step", ("momentum",)
 
     def __init__(
         self,
@@ -42,7 +46,9 @@ class SGD(Optimizer):
         weight_decay: float = 0,
         nesterov: bool = False,
         maximize: bool = False,
+        **others: bool | None,
     ) -> None:
+        supported("SGD", others)
         super().__init__(
             params,
             lr=lr,
@@ -63,20 +69,33 @@ class SGD(Optimizer):
                 f"got momentum={momentum}, dampening={dampening}"
             )
 
-    def update(
-        self, value: Tensor, grad: Tensor, state: dict[str, Any], options: Mapping[str, Any]
+    def numbers(
+        self, value: Tensor, state: dict[str, Any], options: Mapping[str, Any]
+    ) -> tuple[float, ...]:
+        """Return lr, momentum, 1 − dampening, weight_decay, maximize, nesterov, and whether this is
+        the first step.
+        """
+        momentum, first = options["momentum"], False
+        if momentum and "momentum" not in state:
+            state["momentum"], first = torch.empty_like(value), True
+        return (
+            float(options["lr"]), momentum, 1 - options["dampening"], options["weight_decay"],
+            options["maximize"], options["nesterov"], first,
+        )  # fmt: skip
+
+    def apply(
+        self, value: Tensor, grad: Tensor, state: dict[str, Any], numbers: tuple[float, ...]
     ) -> None:
         """Change one parameter in place, as the class describes."""
-        momentum = options["momentum"]
-        direction = -grad if options["maximize"] else grad
-        if options["weight_decay"]:
-            direction = direction.add(value, alpha=options["weight_decay"])
+        lr, momentum, enters, decay, maximize, nesterov, first = numbers
+        direction = -grad if maximize else grad
+        if decay:
+            direction = direction.add(value, alpha=decay)
         if momentum:
-            if "momentum" in state:
-                velocity = state["momentum"]
-                velocity.mul_(momentum).add_(direction, alpha=1 - options["dampening"])
+            velocity = state["momentum"]
+            if first:
+                velocity.copy_(direction)
             else:
-                velocity = state["momentum"] = direction.clone()
-            ahead = options["nesterov"]
-            direction = direction.add(velocity, alpha=momentum) if ahead else velocity
-        value.add_(direction, alpha=-options["lr"])
+                velocity.mul_(momentum).add_(direction, alpha=enters)
+            direction = direction.add(velocity, alpha=momentum) if nesterov else velocity
+        value.add_(direction, alpha=-lr)
