@@ -598,3 +598,13 @@ def test_hooks_are_called_while_they_are_registered() -> None:
     sgd.step()
     assert [float(x[0]) for x in seen] == [1, 0.5]
     assert float(value[0]) == 0
+
+
+def test_a_subclass_with_an_update_of_its_own_is_not_stepped_by_the_kernel() -> None:
+    class Backwards(scratchnet.SGD):
+        def update(self, value: torch.Tensor, grad: torch.Tensor, *rest: object) -> None:
+            value.add_(grad)
+
+    value = torch.zeros(3)
+    Backwards([(value, torch.ones(3))], lr=0.1).step()
+    assert (value == 1).all()

@@ -137,12 +137,17 @@ class FusedOptimizer(Optimizer):
     :meth:`apply`, the specification, and the kernel do with it the same.
 
     Attributes:
-        kernel: its name in scratchnet._C.
+        kernel: its name in scratchnet._C; empty for a subclass that computes something else.
         kept: the names of the state's tensors, in the kernel's order.
     """
 
     kernel: ClassVar[str]
     kept: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kernel" not in vars(cls) and {"apply", "update"} & vars(cls).keys():
+            cls.kernel = ""  # an inherited one would go round the new method
 
     def numbers(
         self, value: Tensor, state: dict[str, Any], options: Mapping[str, Any]
@@ -166,19 +171,20 @@ class FusedOptimizer(Optimizer):
 
     def update_all(self, pairs: list[tuple[Tensor, Tensor]], options: Mapping[str, Any]) -> None:
         """Change the parameters of a group, by the kernel if it takes them all."""
+        if not (pairs and self.kernel and by_kernels()):
+            return super().update_all(pairs, options)
         states = [self.state[value] for value, _ in pairs]
         numbers = [
             self.numbers(value, state, options)
             for (value, _), state in zip(pairs, states, strict=True)
         ]
-        if pairs and by_kernels():
-            values, grads = map(list, zip(*pairs, strict=True))
-            kept = [[s[name] for s in states] if name in states[0] else [] for name in self.kept]
-            if getattr(extension(), self.kernel)(values, grads, kept, numbers):
-                changed(values)
-                return
-        for (value, grad), state, own in zip(pairs, states, numbers, strict=True):
+        values, grads = map(list, zip(*pairs, strict=True))
+        kept = [[s[name] for s in states] if name in states[0] else [] for name in self.kept]
+        if getattr(extension(), self.kernel)(values, grads, kept, numbers):
+            return changed(values)
+        for value, grad, state, own in zip(values, grads, states, numbers, strict=True):
             self.apply(value, grad, state, own)
+        return None
 
 
 def by_kernels() -> bool:
