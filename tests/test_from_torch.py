@@ -77,6 +77,22 @@ def test_all_steps_without_counterpart_are_named_at_once() -> None:
         from_torch(Own(forward))
 
 
+def test_each_function_becomes_its_own_layer() -> None:
+    """Also where the modules made on the way to it take each other's place in memory."""
+
+    def forward(net: Own, x: Tensor) -> Tensor:
+        for _ in range(30):
+            x = torch.tanh(F.relu(x)) + torch.sigmoid(F.relu(-x))
+        return x
+
+    theirs = Own(forward)
+    ours = from_torch(theirs)
+    x = normal((2, 3), torch.float64, 1)
+    torch.testing.assert_close(ours(x), theirs(x))
+    kinds = [type(layer).__name__ for _, layer in ours.named_children()]
+    assert kinds == ["ReLU", "Tanh", "ReLU", "Sigmoid"] * 30
+
+
 def test_modes_inside_are_kept() -> None:
     theirs = Own(lambda net, x: net.relu(x))
     theirs.relu.eval()

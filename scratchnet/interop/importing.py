@@ -65,7 +65,9 @@ class _Converter:
     def __init__(self) -> None:
         self.known = counterparts()
         self.problems: list[str] = []
-        self._made: dict[int, Module] = {}
+        # By identity; with the module, for one that was made for a function and is gone leaves its
+        # identity to the next.
+        self._made: dict[int, tuple[nn.Module, Module]] = {}
 
     def converts(self, module: nn.Module) -> bool:
         """Whether a module has a counterpart by its class alone, or else will be refused."""
@@ -83,8 +85,8 @@ class _Converter:
                 what = f"{path or 'the module itself'} ({type(module).__name__})"
                 self.problems.append(f"{what}: {reason}" if str(reason) else what)
                 made = Sequential()
-            self._made[id(module)] = made
-        return self._made[id(module)]
+            self._made[id(module)] = module, made
+        return self._made[id(module)][1]
 
     def _convert(self, module: nn.Module, path: str) -> Module:
         def child(name: str, value: nn.Module) -> Module:
