@@ -17,6 +17,7 @@ from scratchnet.layers.module import Module
 from scratchnet.layers.smooth import Sigmoid
 from scratchnet.layers.upsampling import Upsampling
 from scratchnet.models import owncode
+from scratchnet.models.images import mlp, mobilenet_v2, resnet18, resnet34, resnet50, vgg11
 from scratchnet.models.owncode import is_own_code
 from scratchnet.registry import Registry, function
 
@@ -105,6 +106,11 @@ registry: Registry[Callable[..., Module]] = Registry(
     "scratchnet.networks", kind="network", prepare=function
 )
 names, get = registry.names, registry.get
+
+__all__ = [
+    "build", "get", "mlp", "mobilenet_v2", "names", "noise2noise", "residual", "resnet18",
+    "resnet34", "resnet50", "unet", "vgg11",
+]  # fmt: skip
 
 
 def build(name: str, **arguments: Any) -> Module:
