@@ -173,8 +173,9 @@ template <class T>
 T* like(const Tensor& x, const std::optional<Tensor>& tensor, const char* name) {
   if (!tensor) return nullptr;
   expect_sizes(*tensor, x.sizes, name);
-  expect(tensor->strides == x.strides && x.fills_memory(), name, ": expected strides ", x.strides,
-         " like the prediction's, without gaps; got ", tensor->strides);
+  const bool alike = tensor->strides == x.strides && x.fills_memory();
+  expect(alike || (x.is_contiguous() && tensor->is_contiguous()), name, ": expected strides ",
+         x.strides, " like the prediction's, without gaps; got ", tensor->strides);
   return tensor->data<T>(name);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -94,7 +95,7 @@ class Loss(Module):
                 f"{type(self).__name__}(reduction='none') returns many losses, so backward expects "
                 "the gradient with respect to each: call backward(grad)"
             )
-        return torch.ones((), dtype=dtype)
+        return _one(dtype)
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -179,6 +180,11 @@ class ElementwiseLoss(Loss):
         (back,) = self.saved
         grad: Tensor = back(self.grad_output(grad_outputs, *back.output))[0]
         return grad
+
+
+@cache
+def _one(dtype: torch.dtype) -> Tensor:
+    return torch.ones((), dtype=dtype)
 
 
 def _prepare(obj: Any) -> type[Loss]:

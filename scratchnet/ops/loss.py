@@ -223,28 +223,37 @@ def _loss(
 
 
 def _forward_in_cpp(
-    kernel: str, x: Tensor, *others: Tensor | None, reduction: str, **options: float
-) -> tuple[Tensor, list[Tensor | None]]:
-    """Kept are the tensors as the kernels take them: they go through memory in order."""
-    x = dense(x)
-    tensors = [x, *(None if other is None else laid_out_as(x, other) for other in others)]
+    kernel: str, *given: Tensor | None, reduction: str, **options: float
+) -> tuple[Tensor, list[Tensor | None] | None]:
+    """Kept are the tensors as the kernels take them, if they are others: in the order of memory."""
+    tensors = given if all(t is None or t.is_contiguous() for t in given) else _in_order(given)
+    x = tensors[0]
+    assert x is not None
     y = torch.empty_like(x) if reduction == "none" else x.new_empty(())
     getattr(extension(), kernel)(tensors, y, *options.values(), reduction=reduction)
-    return y, tensors
+    return y, None if tensors is given else list(tensors)
+
+
+def _in_order(given: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Return the tensors without gaps, all with the strides of the first."""
+    assert given[0] is not None
+    x = dense(given[0])
+    return x, *(None if other is None else laid_out_as(x, other) for other in given[1:])
 
 
 def _backward_in_cpp(
-    kernel: str, grad_y: Tensor, kept: list[Tensor | None], *tensors: Tensor | None,
+    kernel: str, grad_y: Tensor, kept: list[Tensor | None] | None, *given: Tensor | None,
     reduction: str, needs: Needs, **options: float,
 ) -> Gradients:  # fmt: skip
-    none = (None,) * (len(tensors) - 1)
+    none = (None,) * (len(given) - 1)
     if not needs[0]:
         return None, *none
-    x = kept[0]
+    tensors = given if kept is None else kept
+    x = tensors[0]
     assert x is not None
     grad_x = torch.empty_like(x)
     grad_y = laid_out_as(x, grad_y) if reduction == "none" else grad_y
-    getattr(extension(), kernel)(grad_y, kept, grad_x, *options.values(), reduction=reduction)
+    getattr(extension(), kernel)(grad_y, tensors, grad_x, *options.values(), reduction=reduction)
     return grad_x, *none
 
 
