@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import fold, unfold
 
+from scratchnet import ReLU, Sigmoid
 from scratchnet.bench.contestants import first_steps
-from scratchnet.layers.activation import ReLU, Sigmoid
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
 from scratchnet.layers.module import Module

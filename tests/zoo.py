@@ -55,7 +55,7 @@ ZOO = {
     "Sigmoid": Specimen(scratchnet.Sigmoid),
     **{name: Specimen(getattr(scratchnet, name)) for name in ACTIVATIONS},
     "Threshold": Specimen(lambda: scratchnet.Threshold(0.1, 20.0)),
-    "RReLU": Specimen(lambda: scratchnet.RReLU(0.25, 0.25)),
+    "RReLU": Specimen(scratchnet.RReLU),
     "Softmax": Specimen(lambda: scratchnet.Softmax(1)),
     "LogSoftmax": Specimen(lambda: scratchnet.LogSoftmax(1)),
     "Softmin": Specimen(lambda: scratchnet.Softmin(1)),

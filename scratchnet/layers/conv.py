@@ -39,7 +39,6 @@ class Convolution(ImageLayer):
     bias: Parameter | None
     grad_bias: Tensor | None
     in_channels: int
-    padding: Any  # numbers; of those that pad by name also that
 
     def __init__(
         self,
@@ -68,7 +67,8 @@ class Convolution(ImageLayer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = self._sizes("kernel_size", kernel_size, least=1)
         self.stride = self._sizes("stride", stride, least=1)
-        self.padding = self._zeros = self._sizes("padding", padding, least=0)
+        self._padding: Any = self._sizes("padding", padding, least=0)
+        self._zeros: Ints = self._padding
         self.dilation = self._sizes("dilation", dilation, least=1)
         self.backend = backend
 
@@ -87,6 +87,13 @@ class Convolution(ImageLayer):
     def _sizes(self, name: str, value: IntOrPair, *, least: int) -> Ints:
         """Return an argument as one number for each axis of the image."""
         return sizes(type(self).__name__, name, value, self._rank - 1, least=least)
+
+    @property
+    def padding(self) -> Any:
+        """How much is put around the input, or "same" or "valid"; read-only: what is put there, and
+        where, is decided when the layer is made.
+        """
+        return self._padding
 
     @property
     def options(self) -> dict[str, Any]:
@@ -203,7 +210,7 @@ class _Direct(Convolution):
         self.padding_mode = padding_mode
         before = after = self._zeros
         if isinstance(padding, str):
-            self.padding = padding
+            self._padding = padding
         if padding == "same":
             if max(self.stride) > 1:
                 raise ArgumentError(

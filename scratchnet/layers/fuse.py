@@ -92,9 +92,9 @@ def _methods(kind: type) -> tuple[Any, ...]:
     return tuple(getattr(kind, name, None) for name in _METHODS)
 
 
-# What decides how a module is fused: it and every module inside it, each with its mode and the
-# backend that it asks for (Ellipsis where it asks for none, as an activation).
-_Signature = tuple[tuple[Module, bool, Any], ...]
+# What decides how a module is fused: it and every module inside it, each with its mode, the backend
+# that it asks for (Ellipsis where it asks for none, as an activation), and its operation.
+_Signature = tuple[tuple[Module, bool, Any, Any], ...]
 _plans: WeakKeyDictionary[Module, tuple[list[_Signature | None], list[Any]]] = WeakKeyDictionary()
 
 
@@ -139,10 +139,10 @@ def _signature(module: Module, tables: _Tables, written: dict[type, bool]) -> _S
         return None
     if getattr(module, "pads_first", False):  # more than the operation of its stage
         return None
-    own = (module, module.training, getattr(module, "backend", ...))
+    asked = module.training, getattr(module, "backend", ...)
     if kind in tables.stages:
-        return (own,)
-    found: list[tuple[Module, bool, Any]] = [own]
+        return ((module, *asked, tables.stages[kind](module)),)
+    found: list[tuple[Module, bool, Any, Any]] = [(module, *asked, None)]
     for _, child in module.named_children():
         of_child = _signature(child, tables, written)
         if of_child is None:

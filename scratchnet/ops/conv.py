@@ -321,17 +321,27 @@ def _weight_rows(weight: Tensor, groups: int) -> Tensor:
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
+def _tiled(
+    a: Tensor, b: Tensor, *rest: Tensor | None, stride: Pair, dilation: Pair, **conv: Any
+) -> bool:
+    """Whether Winograd's algorithm applies: to a 3x3 kernel without stride or dilation."""
+    kernel = conv.get("kernel_size", tuple(b.shape[2:]))
+    return (*kernel, *stride, *dilation) == (3, 3, 1, 1, 1, 1)
+
+
 conv2d = Op(
     "conv2d", forward=_forward, backward=_backward, check=_check, cases=conv2d_cases, exact=True,
-    multilinear=_terms, reads=("x", "weight"), twin="torch.nn.functional.conv2d",
+    multilinear=_terms, tiled=_tiled, reads=("x", "weight"), twin="torch.nn.functional.conv2d",
 )  # fmt: skip
 conv2d_input_grad = Op(
     "conv2d_input_grad", forward=_input_grad, backward=_input_grad_backward,
     check=_input_grad_check, cases=input_grad_cases, exact=True, multilinear=_input_grad_terms,
+    tiled=_tiled,
     twin="scratchnet.testing.oracle.conv2d_input_grad",
 )  # fmt: skip
 conv2d_weight_grad = Op(
     "conv2d_weight_grad", forward=_weight_grad, backward=_weight_grad_backward,
     check=_weight_grad_check, cases=weight_grad_cases, exact=True, multilinear=_weight_grad_terms,
+    tiled=_tiled,
     twin="scratchnet.testing.oracle.conv2d_weight_grad",
 )  # fmt: skip

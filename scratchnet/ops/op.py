@@ -114,6 +114,8 @@ class Op:
         multilinear: for an op whose outputs and gradients are sums of products of its tensors (and
             affine in each of them): ``(*tensors, **options)`` -> the most terms that one of these
             sums has. It gives a tight bound of the rounding error; see verify/tolerance.py.
+        tiled: whether an implementation may compute neighbours together, as Winograd's algorithm
+            does: then their rounding errors are of one size; ``(*tensors, **options) -> bool``.
         bounds: for an op with its own error analysis, the module that does it, as
             ``"package.module"``; see verify/tolerance.py.
         reads: the tensors that backward reads; of the others it gets only the shape and dtype, as
@@ -137,6 +139,7 @@ class Op:
         cases: Callable[[], list[Case]],
         exact: bool | Callable[..., bool] = False,
         multilinear: Callable[..., int] | None = None,
+        tiled: Callable[..., bool] | None = None,
         bounds: str | None = None,
         reads: tuple[str, ...] | None = None,
         integers: tuple[str, ...] = (),
@@ -146,6 +149,7 @@ class Op:
     ) -> None:
         self.name, self._check, self.cases = name, check, cases
         self._exact, self.multilinear, self.bounds, self.twin = exact, multilinear, bounds, twin
+        self.tiled = tiled
         self.reference = Implementation(forward, backward)
         self.implementations: dict[str, Implementation] = {}
         parameters = inspect.signature(forward).parameters.values()

@@ -23,7 +23,7 @@ from torch import Tensor
 from scratchnet import ops
 from scratchnet.ops.graph import Stage, Stages
 from scratchnet.ops.op import Gradients, Needs, Op
-from scratchnet.verify.tolerance import Bound, Tensors, tolerance
+from scratchnet.verify.tolerance import Bound, Tensors, of_tiles, tolerance
 
 # A tolerance is four standard deviations (tolerance.py); what a kink adds gets the same room.
 _DEVIATIONS = 4.0
@@ -110,7 +110,9 @@ class _Analysis:
         if op.multilinear is None:
             return self._stage_by_slope(op, value, reads, options)
         terms = op.multilinear(*values, *wide, **options)
-        magnitudes = _forward(op, [v.abs() for v in values], _each(wide, torch.abs), options)
+        apart = _forward(op, [v.abs() for v in values], _each(wide, torch.abs), options)
+        (magnitudes,) = of_tiles(op, [apart], (*values, *wide), options)
+        assert magnitudes is not None
         squares = _each(wide, torch.square)
         no_bias = tuple(
             None if name in op.optional else square
@@ -140,9 +142,10 @@ class _Analysis:
         needs = (*(True for _ in reads), *(p is not None for p in own))
         terms = op.multilinear(*values, *wide, **options)
         results = _backward(op, grad.value, values, wide, options, needs)
-        magnitudes = _backward(
+        apart = _backward(
             op, grad.value.abs(), [v.abs() for v in values], _each(wide, torch.abs), options, needs
         )
+        magnitudes = of_tiles(op, apart, (*values, *wide), options)
         squares = [v.square() for v in values]
         spread = _backward(op, grad.variance, squares, _each(wide, torch.square), options, needs)
         # a gradient that is multiplied by a value inherits the error of that value, too

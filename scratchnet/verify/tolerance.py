@@ -3,7 +3,8 @@
 Every implementation is compared with the reference in float64. The tolerance is
 
 - for sums of products (``Op.multilinear``): 4·ε·(1 + √terms) times the sum of the magnitudes of the
-  terms, which the reference computes from absolute values;
+  terms, which the reference computes from absolute values; the largest of the neighbours' where an
+  implementation may compute several together (``Op.tiled``);
 - for an operation with its own error analysis (``Op.bounds``): the bound found there;
 - for all others: FACTOR·√(1 + terms/16) times the largest error that the reference itself makes on
   that input in that dtype, plus ULPS units in the last place of each element. torch adds pairwise;
@@ -30,6 +31,7 @@ from scratchnet.ops.op import Needs, Op
 
 FACTOR = 8.0
 ULPS = 8.0
+_TILE = 4  # the side of what Winograd's F(2x2, 3x3) transforms at a time
 _NEARBY = 3  # inputs next to the given one on which the reference's error is measured, too
 
 
@@ -107,7 +109,8 @@ def _bounds(
     values = run(wide)
     if op.multilinear is not None:
         rtol = tolerance(dtype, max(op.multilinear(*tensors, **options), 1))
-        magnitudes = run(tuple(None if t is None else t.abs() for t in wide))
+        found = run(tuple(None if t is None else t.abs() for t in wide))
+        magnitudes = of_tiles(op, found, tensors, options)
         return [
             None if v is None or m is None else Bound(v, _in_range(rtol * m.abs(), m, dtype), dtype)
             for v, m in zip(values, magnitudes, strict=True)
@@ -127,6 +130,21 @@ def _bounds(
         )
         for value, error in zip(values, errors, strict=True)
     ]
+
+
+def of_tiles(
+    op: Op, magnitudes: Sequence[Tensor | None], tensors: Tensors, options: dict[str, Any]
+) -> list[Tensor | None]:
+    """Return the magnitudes of the sums that an implementation may form: where neighbours are
+    computed together, in tiles of 4x4 wherever they begin, those of the largest of them.
+    """
+    if op.tiled is None or not op.tiled(*tensors, **options):
+        return list(magnitudes)
+    return [
+        m if m is None or m.dim() != 4 or m.numel() == 0
+        else torch.max_pool2d(m.abs(), 2 * _TILE - 1, stride=1, padding=_TILE - 1)
+        for m in magnitudes
+    ]  # fmt: skip
 
 
 def _terms(op: Op, tensors: Tensors, options: dict[str, Any]) -> int:

@@ -26,7 +26,7 @@ COMPUTES = {
     "bench": ("convolutions", "--shapes", "7->13", "--rounds", 1, "--threads", 1, "--out", "o"),
 }
 ON_DATA = ("train", "compare")
-DOES_NOT = {"info", "new-plugin"}
+DOES_NOT = {"info", "new-plugin", "zoo"}
 
 
 class Counting(Mutant):

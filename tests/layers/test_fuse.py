@@ -173,6 +173,11 @@ def test_what_changes_is_noticed() -> None:
         model.train()
         model.modules.append(Upsampling(4, 2, 3))
         assert calls(model, x) == ["graph"]
+        wide = model(x).shape
+        model[0].dilation = (2, 2)
+        assert model(x).shape[-1] < wide[-1]
+    with pytest.raises(AttributeError, match="padding"):
+        model[0].padding = (1, 1)
 
 
 def test_errors_are_the_layers_own(fusing: None) -> None:

@@ -203,7 +203,7 @@ def test_a_wrong_graph_is_caught_and_can_be_replayed(
         if fault == "none":
             with dispatch.trace() as calls:
                 train(scratchnet.models.noise2noise())
-            assert calls == [("graph", "graphs")] * 2
+            assert [call for call in calls if call[0] == "graph"] == [("graph", "graphs")] * 2
             assert list(tmp_path.iterdir()) == []
             return
         with pytest.raises(VerificationError, match=message):
