@@ -135,6 +135,30 @@ def binary_cross_entropy_with_logits(
     )
 
 
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+    """What torch's attention makes of the unit vectors for values."""
+    eye = torch.eye(k.shape[-2], dtype=q.dtype).expand(*k.shape[:-1], k.shape[-2])
+    return attention(q, k, eye, mask, **options)
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool, scale: Any,
+    p: float, seed: int,
+) -> Tensor:  # fmt: skip
+    """By torch's attention; with dropout, and without its own, from the weights that gives."""
+    from scratchnet.ops.dropout import kept_places
+
+    if causal:
+        later = torch.full((q.shape[-2], k.shape[-2]), -torch.inf, dtype=q.dtype).triu(1)
+        mask = later if mask is None else mask + later
+    if not p:
+        return functional.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    weights = attention_weights(q, k, mask, causal=False, scale=scale, p=0.0, seed=0)
+    kept = kept_places(weights.numel(), p, seed).view(weights.shape)
+    y: Tensor = (weights * kept / (1 - p)) @ v
+    return y
+
+
 def graph(x: Tensor, *parameters: Tensor | None, stages: Any, keep: bool) -> Tensor:
     """Each stage by its own twin."""
     from importlib import import_module
