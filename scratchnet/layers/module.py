@@ -59,7 +59,7 @@ class Module:
     _buffers: tuple[str, ...] = ()
     _transient: tuple[str, ...] = ()
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output, a tensor or a tuple of them; in training mode keep what
         :meth:`backward` needs.
         """
