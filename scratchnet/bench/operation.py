@@ -92,7 +92,11 @@ def _ours(
 def _torchs(op: Op, case: Case, dtype: torch.dtype, last: bool, images: int) -> Contestant:
     made, twin = _call(op, case, dtype, last), pkgutil.resolve_name(str(op.twin))
     tensors = zip(made.names, made.tensors, strict=True)
-    leaves = {name: t for name, t in tensors if t is not None and t.is_floating_point()}
+    leaves = {
+        name: t
+        for name, t in tensors
+        if t is not None and t.is_floating_point() and name not in op.constants
+    }
     compute = partial(twin, *made.tensors, **made.options)
     return by_autograd(compute, leaves if made.grad_ys else {}, made.grad_ys)
 
