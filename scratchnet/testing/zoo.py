@@ -125,6 +125,8 @@ class Inhabitant:
         names = sorted(set(re.findall(r"\b([A-Z]\w*)\(", text)) & known)
         given = [_literal(x) for x in inputs]
         variables = ", ".join("xyz"[: len(given)]) if len(given) > 1 else "x"
+        several = isinstance(layer.forward(*inputs), tuple)
+        ones = "*map(torch.ones_like, out)" if several else "torch.ones_like(out)"
         return "\n".join(
             [
                 "import torch",
@@ -133,7 +135,7 @@ class Inhabitant:
                 f"layer = {text}",
                 f"{variables} = {', '.join(given)}",
                 f"out = layer({variables})",
-                "grad = layer.backward(torch.ones_like(out))",
+                f"grad = layer.backward({ones})",
             ]
         )
 

@@ -113,5 +113,5 @@ def test_every_operation_of_ours_has_an_implementation() -> None:
     missing = {name for name in own if cpp.implementation(ops.get(name)) is None}
     assert missing <= {
         *("add", "concat", "pad", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle"),
-        *("bilinear", "glu", "local_response_norm", "prelu", "swiglu"),
+        *("attention_weights", "bilinear", "glu", "local_response_norm", "prelu", "swiglu"),
     }, "plain torch serves these"
