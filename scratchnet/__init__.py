@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         MarginRankingLoss,
         TripletMarginLoss,
     )
-    from scratchnet.layers.folding import fold_batch_norm
+    from scratchnet.layers.fold import fold_batch_norm
     from scratchnet.layers.graph import Graph
     from scratchnet.layers.module import Module
     from scratchnet.layers.prelu import PReLU, RReLU
@@ -235,7 +235,7 @@ _HOMES = {
     "ConvTranspose2d": "layers.conv_transposed",
     "ConvTranspose3d": "layers.conv_transposed",
     "TransposeConv2d": "layers.conv_transposed",
-    "fold_batch_norm": "layers.folding",
+    "fold_batch_norm": "layers.fold",
     "Residual": "layers.containers",
     "ChannelShuffle": "layers.resampling",
     "PixelShuffle": "layers.resampling",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import scratchnet
 from scratchnet import models
 from scratchnet.errors import ArgumentError
-from scratchnet.layers.fold import folded
+from scratchnet.layers.fold import fold_batch_norm
 from scratchnet.models import images
 from scratchnet.testing.tensors import normal
 
@@ -158,8 +158,8 @@ def test_torchs_weights_load_and_a_step_is_equal(name: str) -> None:
     x = normal((2, 3, 40, 33), torch.float64, 1)
     inference = theirs.eval()(x).detach()
     torch.testing.assert_close(ours.eval()(x), inference, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(folded(ours)(x), inference, rtol=1e-9, atol=1e-9)
-    single = folded(ours.to(dtype=torch.float32))(x.float())
+    torch.testing.assert_close(fold_batch_norm(ours)(x), inference, rtol=1e-9, atol=1e-9)
+    single = fold_batch_norm(ours.to(dtype=torch.float32))(x.float())
     torch.testing.assert_close(
         single.double(), inference, rtol=1e-4, atol=1e-5 * inference.abs().max()
     )
@@ -193,7 +193,7 @@ def test_gradients_are_those_of_its_conversion(name: str) -> None:
     assert tuple(ours.forward(x).shape) == shape
     if name == "mlp":
         ours.eval()
-        assert len(folded(ours)) == 4
+        assert len(fold_batch_norm(ours)) == 4
         return
     theirs = scratchnet.to_torch(ours)
     leaf = x.clone().requires_grad_()
@@ -204,8 +204,8 @@ def test_gradients_are_those_of_its_conversion(name: str) -> None:
     torch.testing.assert_close(ours.forward(x), y.detach(), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(ours.backward(grad), leaf.grad, rtol=1e-9, atol=1e-9)
     plain = ours.eval()(x)
-    torch.testing.assert_close(folded(ours)(x), plain, rtol=1e-9, atol=1e-9)
-    assert not any("running_mean" in key for key in folded(ours).state_dict())
+    torch.testing.assert_close(fold_batch_norm(ours)(x), plain, rtol=1e-9, atol=1e-9)
+    assert not any("running_mean" in key for key in fold_batch_norm(ours).state_dict())
 
 
 def test_numbers_of_parameters_are_the_papers() -> None:

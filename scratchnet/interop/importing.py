@@ -12,7 +12,7 @@ from scratchnet.interop.containers import complain, counterparts
 from scratchnet.interop.tracing import built_in, hooked, traced
 from scratchnet.layers.containers import Sequential
 from scratchnet.layers.conv import Conv2d
-from scratchnet.layers.fold import folded
+from scratchnet.layers.fold import fold_batch_norm
 from scratchnet.layers.module import Module
 from scratchnet.layers.resampling import Upsample
 from scratchnet.layers.upsampling import Upsampling
@@ -51,7 +51,7 @@ def from_torch(module: nn.Module) -> Module:
     cure = f"known are {names}, and modules with a forward of their own; replace the rest"
     complain("from_torch", converter.problems, cure)
     _share(converted, module)
-    return converted if module.training else folded(converted)
+    return converted if module.training else fold_batch_norm(converted)
 
 
 class _Converter:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from scratchnet.errors import TypeMismatch
+from scratchnet.layers.batch_norm import BatchNorm1d, BatchNorm2d
 from scratchnet.layers.containers import Sequential
+from scratchnet.layers.conv import Conv1d, Conv2d, Conv3d
+from scratchnet.layers.conv_transposed import TransposeConv2d
+from scratchnet.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d
 from scratchnet.layers.graph import Graph
+from scratchnet.layers.linear import Linear
 from scratchnet.layers.module import Module
 from scratchnet.layers.parameter import Parameter
+from scratchnet.layers.upsampling import Upsampling
 from scratchnet.layers.value import Network, Ref, leaves, mapped
 
-_OUT_AXIS = {"Linear": 0, "Conv1d": 0, "Conv2d": 0, "Conv3d": 0, "ConvTranspose2d": 1}
-"""The axis of the weight that the out-channels lie along, by torch's name of the layer."""
+M = TypeVar("M", bound=Module)
+
+_OUT_AXIS: dict[type[Module], int] = {
+    Linear: 0, Conv1d: 0, Conv2d: 0, Conv3d: 0, Upsampling: 0, TransposeConv2d: 1
+}  # fmt: skip
+"""The axis of the weight that the out-channels lie along."""
 
 
-def folded(model: Module) -> Module:
+def fold_batch_norm(model: M) -> M:
     """Return a copy in eval mode for inference: fewer layers, equal outputs up to rounding.
 
     A batch norm that follows a linear map (a convolution, a Linear) is an affine map of each of its
@@ -29,10 +41,17 @@ def folded(model: Module) -> Module:
     Efficient Integer-Arithmetic-Only Inference" (2017), section 3.2.
 
     Args:
-        model: any network; a layer that stands in several places is left as it is.
+        model: any network, which is not changed. A layer that stands in several places is left as
+            it is, and so is a batch norm elsewhere or without running statistics.
+
+    Raises:
+        TypeMismatch: not a Module.
     """
+    if not isinstance(model, Module):
+        raise TypeMismatch(f"fold_batch_norm expects a Module, got {type(model).__name__}")
     model = copy.deepcopy(model).eval()
-    uses = Counter(id(module) for _, module in model.named_modules())
+    owners = {id(module): module for _, module in model.named_modules()}.values()
+    uses = Counter(id(child) for owner in owners for _, child in owner.named_children())
     _fold(model, {key for key, count in uses.items() if count == 1})
     return model
 
@@ -117,24 +136,20 @@ def _remove(model: Graph, path: str) -> None:
     vars(model.get_submodule(home)).pop(name, None)
 
 
-def _named(module: Module) -> str:
-    """Torch's name of the layer; "" if there is none."""
-    names = vars(type(module)).get("torch_names", ())
-    return names[0].rpartition(".")[2] if names else ""
-
-
 def _does_nothing(module: Module) -> bool:
     """Whether it does nothing in eval mode."""
-    return "Dropout" in _named(module)
+    return type(module) in (AlphaDropout, Dropout, Dropout1d, Dropout2d)
 
 
 def _foldable(layer: Module, norm: Module) -> bool:
-    grouped = _named(layer) == "ConvTranspose2d" and getattr(layer, "groups", 1) > 1
+    axis = _OUT_AXIS.get(type(layer))
+    grouped = axis == 1 and getattr(layer, "groups", 1) > 1
     return (
-        _named(layer) in _OUT_AXIS
+        axis is not None
         and not grouped
-        and _named(norm).startswith("BatchNorm")
-        and getattr(norm, "running_mean", None) is not None
+        and type(norm) in (BatchNorm1d, BatchNorm2d)
+        and norm.running_mean is not None  # type: ignore[attr-defined]
+        and norm.num_features == layer.weight.shape[axis]  # type: ignore[attr-defined]
     )
 
 
@@ -150,7 +165,10 @@ def _absorb(layer: Module, norm: Module) -> None:
     bias = (wide(layer, "bias", 0.0) - wide(norm, "running_mean", 0.0)) * scale
     bias = (bias + wide(norm, "bias", 0.0)).to(weight.dtype)
     along = [1] * weight.dim()
-    along[_OUT_AXIS[_named(layer)]] = -1
-    weight.copy_(weight.double() * scale.view(along))
-    layer.bias = made = Parameter(bias)  # type: ignore[attr-defined]
-    layer.grad_bias = made.buffer  # type: ignore[attr-defined]
+    along[_OUT_AXIS[type(layer)]] = -1
+    # new parameters: another layer may share the old ones
+    for name, value in (("weight", (weight.double() * scale.view(along)).to(weight.dtype)),
+                        ("bias", bias)):  # fmt: skip
+        made = Parameter(value)
+        setattr(layer, name, made)
+        setattr(layer, f"grad_{name}", made.buffer)

@@ -51,7 +51,7 @@ def mlp(
 class DnCNN(Graph):
     """y = x − f(x), where f is a row of convolutions with batch norms; f(x) is the noise.
 
-    Input and output (N, C, H, W). ``folded(model)`` of layers.fold is for inference. Source: Zhang
+    Input and output (N, C, H, W). ``fold_batch_norm(model)`` is for inference. Source: Zhang
     et al., "Beyond a Gaussian Denoiser" (2016).
 
     Args:

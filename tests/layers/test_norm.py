@@ -217,3 +217,13 @@ def test_folded_into_convolutions_it_gives_the_same(
     torch.testing.assert_close(
         folded(images(dtype)), model(images(dtype)), rtol=tolerance, atol=tolerance
     )
+
+
+def test_folding_leaves_a_layer_alone_that_shares_its_weight() -> None:
+    first, second = (scratchnet.Conv2d(4, 4, 3, padding=1) for _ in range(2))
+    second.weight, second.grad_weight = first.weight, first.grad_weight
+    norm = scratchnet.build("BatchNorm2d", 4)
+    norm.running_var.fill_(9)
+    model = scratchnet.Sequential(first, norm, scratchnet.ReLU(), second).eval()
+    x = images(torch.float32)
+    torch.testing.assert_close(scratchnet.fold_batch_norm(model)(x), model(x), rtol=1e-5, atol=1e-5)
